@@ -1,1 +1,138 @@
-//! Placeholder.
+//! The seam between the harness and the LLM engines it judges.
+//!
+//! A backend implements three traits: [`Engine`] opens a [`Model`], a model
+//! opens [`Session`]s, and a session turns token ids into next-token logits.
+//! Prefill is [`Session::extend`] with many tokens and decode is `extend` with
+//! one, so there is a single code path to time and to check.
+//!
+//! Everything optional is a [`Capability`] that an engine declares. A suite
+//! that needs one an engine lacks is skipped with that reason; it never passes
+//! silently.
+//!
+//! [`conformance`] runs any engine through the promises stated here.
+
+mod artifact;
+pub mod conformance;
+mod error;
+mod format;
+mod info;
+mod logits;
+mod spec;
+mod tokens;
+pub mod tolerance;
+
+pub use artifact::{ArtifactError, ArtifactFormat, ArtifactSource, ModelArtifact, sha256_hex};
+pub use error::{EngineError, FailureKind};
+pub use format::{NumberFormat, UnknownFormat};
+pub use info::{
+    AddressRange, Availability, Capability, EngineInfo, KvLayer, KvUsage, ModelConfig, Numerics,
+    OptionHelp,
+};
+pub use logits::Logits;
+pub use spec::{EngineOptions, EngineSpec, SpecError};
+pub use tokens::{TokenId, Tokenizer, TokenizerError};
+
+/// A way to execute language models: a library, a device, a remote process.
+///
+/// Engines are cheap to construct; everything expensive happens in
+/// [`open`](Engine::open).
+pub trait Engine: Send + Sync {
+    /// What this engine is, what it can do, and whether it can run here.
+    fn describe(&self) -> EngineInfo;
+
+    /// Checks `options` without opening a model, so that a typo is reported
+    /// before a long run starts.
+    ///
+    /// The default refuses keys that [`describe`](Engine::describe) does not
+    /// list; engines that parse values override it.
+    ///
+    /// # Errors
+    /// [`FailureKind::InvalidInput`], naming the offending key or value.
+    fn validate(&self, options: &EngineOptions) -> Result<(), EngineError> {
+        let info = self.describe();
+        let known: Vec<&str> = info.options.iter().map(|option| option.key).collect();
+        options.refuse_unknown(&info.id, &known)
+    }
+
+    /// Loads `model` and makes it ready to run.
+    ///
+    /// # Errors
+    /// [`FailureKind::Load`] for a model this engine cannot read,
+    /// [`FailureKind::Unsupported`] for one it cannot run,
+    /// [`FailureKind::InvalidInput`] for bad options,
+    /// [`FailureKind::OutOfMemory`] and [`FailureKind::Device`] as they arise.
+    fn open(
+        &self,
+        model: &ModelArtifact,
+        options: &EngineOptions,
+    ) -> Result<Box<dyn Model>, EngineError>;
+}
+
+/// A loaded model. Sessions opened from it share its weights and nothing else.
+pub trait Model: Send {
+    /// Shape of the model: layers, heads, vocabulary, context.
+    fn config(&self) -> &ModelConfig;
+
+    /// The number formats this engine computes with, from which the suites
+    /// derive how far its logits may stray.
+    fn numerics(&self) -> Numerics;
+
+    /// Opens an empty context.
+    ///
+    /// # Errors
+    /// [`FailureKind::OutOfMemory`] if no room is left for its KV cache.
+    fn session(&self) -> Result<Box<dyn Session + '_>, EngineError>;
+}
+
+/// One context: a token sequence and its KV cache.
+pub trait Session {
+    /// Appends `tokens` to the context and returns the next-token logits that
+    /// `want` asks for, with positions counted from the start of the context.
+    ///
+    /// On error the context is unchanged.
+    ///
+    /// # Errors
+    /// [`FailureKind::InvalidInput`] when `tokens` is empty, holds an id
+    /// outside the vocabulary, or would overflow the context length.
+    fn extend(&mut self, tokens: &[TokenId], want: Want) -> Result<Logits, EngineError>;
+
+    /// Forgets everything after the first `len` tokens.
+    ///
+    /// # Errors
+    /// [`FailureKind::InvalidInput`] when `len` exceeds the current length.
+    fn truncate(&mut self, len: usize) -> Result<(), EngineError>;
+
+    /// Number of tokens in the context.
+    fn len(&self) -> usize;
+
+    /// Whether the context holds no token.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What the KV cache of this session occupies, when the engine can tell.
+    fn kv(&self) -> Option<KvUsage>;
+}
+
+/// Which rows of logits [`Session::extend`] should return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// None: the tokens only fill the cache.
+    None,
+    /// One row, for the last token.
+    Last,
+    /// One row per appended token.
+    All,
+}
+
+impl Want {
+    /// Rows returned for `appended` tokens.
+    #[must_use]
+    pub fn rows(self, appended: usize) -> usize {
+        match self {
+            Want::None => 0,
+            Want::Last => appended.min(1),
+            Want::All => appended,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Number formats of weights, activations and KV caches.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A storage format for numbers, named as GGUF names it (lower case).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)] // The names are the field's own; `structure` says what they are.
+pub enum NumberFormat {
+    F32,
+    F16,
+    Bf16,
+    Q8_0,
+    Q6K,
+    Q5K,
+    Q5_1,
+    Q5_0,
+    Q4K,
+    Q4_1,
+    Q4_0,
+    Q3K,
+    Q2K,
+}
+
+/// How a format spends its bits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Structure {
+    /// Floating point with this many significant bits, the hidden one included.
+    Float { significand_bits: i32 },
+    /// Blocks of `block` weights share a scale so that the largest magnitude
+    /// lands on level `levels`.
+    Symmetric { block: u32, levels: u32 },
+    /// Blocks of `block` weights share a scale and a minimum; their range is
+    /// cut into `steps`.
+    Affine { block: u32, steps: u32 },
+}
+
+impl NumberFormat {
+    /// Every format, finest first.
+    pub const ALL: [NumberFormat; 13] = [
+        NumberFormat::F32,
+        NumberFormat::F16,
+        NumberFormat::Bf16,
+        NumberFormat::Q8_0,
+        NumberFormat::Q6K,
+        NumberFormat::Q5K,
+        NumberFormat::Q5_1,
+        NumberFormat::Q5_0,
+        NumberFormat::Q4K,
+        NumberFormat::Q4_1,
+        NumberFormat::Q4_0,
+        NumberFormat::Q3K,
+        NumberFormat::Q2K,
+    ];
+
+    /// The name used in engine specs, e.g. `q4_k`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            NumberFormat::F32 => "f32",
+            NumberFormat::F16 => "f16",
+            NumberFormat::Bf16 => "bf16",
+            NumberFormat::Q8_0 => "q8_0",
+            NumberFormat::Q6K => "q6_k",
+            NumberFormat::Q5K => "q5_k",
+            NumberFormat::Q5_1 => "q5_1",
+            NumberFormat::Q5_0 => "q5_0",
+            NumberFormat::Q4K => "q4_k",
+            NumberFormat::Q4_1 => "q4_1",
+            NumberFormat::Q4_0 => "q4_0",
+            NumberFormat::Q3K => "q3_k",
+            NumberFormat::Q2K => "q2_k",
+        }
+    }
+
+    /// Storage cost with scales and minima, from the GGML block layouts.
+    #[must_use]
+    pub fn bits_per_weight(self) -> f64 {
+        match self {
+            NumberFormat::F32 => 32.0,
+            NumberFormat::F16 | NumberFormat::Bf16 => 16.0,
+            NumberFormat::Q8_0 => 34.0 * 8.0 / 32.0,
+            NumberFormat::Q6K => 210.0 * 8.0 / 256.0,
+            NumberFormat::Q5K => 176.0 * 8.0 / 256.0,
+            NumberFormat::Q5_1 => 24.0 * 8.0 / 32.0,
+            NumberFormat::Q5_0 => 22.0 * 8.0 / 32.0,
+            NumberFormat::Q4K => 144.0 * 8.0 / 256.0,
+            NumberFormat::Q4_1 => 20.0 * 8.0 / 32.0,
+            NumberFormat::Q4_0 => 18.0 * 8.0 / 32.0,
+            NumberFormat::Q3K => 110.0 * 8.0 / 256.0,
+            NumberFormat::Q2K => 84.0 * 8.0 / 256.0,
+        }
+    }
+
+    pub(crate) fn structure(self) -> Structure {
+        use Structure::{Affine, Float, Symmetric};
+        match self {
+            NumberFormat::F32 => Float {
+                significand_bits: 24,
+            },
+            NumberFormat::F16 => Float {
+                significand_bits: 11,
+            },
+            NumberFormat::Bf16 => Float {
+                significand_bits: 8,
+            },
+            NumberFormat::Q8_0 => Symmetric {
+                block: 32,
+                levels: 127,
+            },
+            NumberFormat::Q6K => Symmetric {
+                block: 16,
+                levels: 32,
+            },
+            NumberFormat::Q5K => Affine {
+                block: 32,
+                steps: 31,
+            },
+            NumberFormat::Q5_1 => Affine {
+                block: 32,
+                steps: 31,
+            },
+            NumberFormat::Q5_0 => Symmetric {
+                block: 32,
+                levels: 16,
+            },
+            NumberFormat::Q4K => Affine {
+                block: 32,
+                steps: 15,
+            },
+            NumberFormat::Q4_1 => Affine {
+                block: 32,
+                steps: 15,
+            },
+            NumberFormat::Q4_0 => Symmetric {
+                block: 32,
+                levels: 8,
+            },
+            NumberFormat::Q3K => Symmetric {
+                block: 16,
+                levels: 4,
+            },
+            NumberFormat::Q2K => Affine {
+                block: 16,
+                steps: 3,
+            },
+        }
+    }
+}
+
+impl fmt::Display for NumberFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A name that is no number format.
+#[derive(Debug, thiserror::Error)]
+#[error("no such number format; known: {}", NumberFormat::ALL.map(NumberFormat::name).join(", "))]
+pub struct UnknownFormat;
+
+impl FromStr for NumberFormat {
+    type Err = UnknownFormat;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFormat> {
+        let text = text.to_ascii_lowercase();
+        NumberFormat::ALL
+            .into_iter()
+            .find(|format| format.name() == text)
+            .ok_or(UnknownFormat)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back() {
+        for format in NumberFormat::ALL {
+            assert_eq!(format.name().parse::<NumberFormat>().unwrap(), format);
+        }
+        assert!("q4_9".parse::<NumberFormat>().is_err());
+    }
+}

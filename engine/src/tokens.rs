@@ -1,0 +1,35 @@
+//! Token ids and the tokenizer that a model brings along.
+
+/// Index into a model's vocabulary.
+pub type TokenId = u32;
+
+/// Text to token ids and back, as the model was trained to see it.
+pub trait Tokenizer: Send + Sync {
+    /// Ids of `text`, without BOS or EOS; special tokens spelled out in `text`
+    /// are read as plain text.
+    ///
+    /// # Errors
+    /// When the text cannot be expressed in the vocabulary.
+    fn encode(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError>;
+
+    /// Text of `ids`; bytes that are no UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// When an id is outside the vocabulary.
+    fn decode(&self, ids: &[TokenId]) -> Result<String, TokenizerError>;
+
+    /// Beginning-of-sequence token, when the model wants one before any text.
+    fn bos(&self) -> Option<TokenId>;
+
+    /// End-of-sequence token.
+    fn eos(&self) -> Option<TokenId>;
+
+    /// SHA-256 (hex) over vocabulary, merges and special tokens: two models
+    /// with the same hash can be compared token by token.
+    fn sha256(&self) -> &str;
+}
+
+/// A text or id that a tokenizer cannot translate.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct TokenizerError(pub String);
