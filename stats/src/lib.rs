@@ -1,1 +1,53 @@
-//! Placeholder.
+//! Percentiles and confidence intervals for benchmark samples.
+//!
+//! Which interval for which number:
+//!
+//! | number | samples | interval |
+//! |---|---|---|
+//! | a quantile (median, p99, …) | independent | [`quantile_interval`], [`quantile_upper_bound`]: exact, no assumption about the distribution |
+//! | any other statistic | independent | [`bootstrap_interval`]: BCa bootstrap |
+//! | a mean per token over contexts (NLL, KL, agreement) | dependent within a block | [`ratio_interval`]: Student t over the blocks, BCa block bootstrap when there are many |
+//! | a share of successes | independent | [`wilson_interval`] |
+//!
+//! Every function is pure: no clock, no thread, no global state. Bootstraps are
+//! seeded: the same samples give the same resamples on every machine, and so the
+//! same interval but for the last bits of a platform's `exp` and `ln`.
+//! Samples may be in any unit; a result has the unit of its samples.
+//! Probabilities, quantile levels and confidence levels are fractions (`0.99`,
+//! never `99`). Nothing is silently dropped: a NaN or an infinite value is a
+//! [`StatsError`], and so is a sample too small for the promise an interval makes.
+//!
+//! ```
+//! use harness_stats::{median, percentile, quantile_interval};
+//!
+//! # fn main() -> Result<(), harness_stats::StatsError> {
+//! let mut milliseconds = vec![12.0, 10.0, 11.0, 13.0, 10.5, 11.5, 30.0];
+//! milliseconds.sort_by(f64::total_cmp);
+//! assert_eq!(median(&milliseconds)?, 11.5);
+//! assert_eq!(percentile(&milliseconds, 1.0)?, 30.0);
+//! let interval = quantile_interval(&milliseconds, 0.5, 0.95)?;
+//! assert_eq!((interval.low, interval.high), (10.0, 30.0));
+//! # Ok(())
+//! # }
+//! ```
+
+mod blocks;
+mod bootstrap;
+mod error;
+mod interval;
+mod order_statistic;
+mod percentile;
+mod proportion;
+mod summary;
+
+pub use blocks::{BCA_FROM_BLOCKS, Block, ratio_interval};
+pub use bootstrap::{BootstrapOptions, bootstrap_interval};
+pub use error::StatsError;
+pub use interval::{Estimate, Interval, Method};
+pub use order_statistic::{
+    min_samples_for_quantile, min_samples_for_quantile_interval, quantile_interval,
+    quantile_upper_bound,
+};
+pub use percentile::{median, percentile};
+pub use proportion::wilson_interval;
+pub use summary::{mean, sample_std, scaled_mad};

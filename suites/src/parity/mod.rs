@@ -1,0 +1,355 @@
+//! Suite `parity`: does the engine compute what the baseline computes?
+//!
+//! Both engines read the same windows of text, teacher-forced: whatever they
+//! would have said, the next token is the text's. Every position's logits are
+//! compared with the baseline's, so an error shows where it begins. Two more
+//! cases need no baseline: prefill against decode, and two runs bit by bit.
+
+mod divergence;
+mod gates;
+
+use engine::{Capability, EngineError, FailureKind, Logits, Model, Numerics, Want};
+use stats::{Block, BootstrapOptions, Interval, ratio_interval};
+
+use crate::logits_file::{LogitsFile, LogitsWriter, write_tokens};
+use crate::text::{self, Windows};
+use crate::{
+    Better, Cell, Gate, Measurement, Role, Sample, Setting, SettingError, Settings, Suite,
+    SuiteError,
+};
+use divergence::{Divergence, Row};
+
+const TEXT: Setting = Setting {
+    key: "text",
+    default: "",
+    unit: "file",
+    help: "UTF-8 text to read; empty means the embedded held-out text",
+};
+const CTX: Setting = Setting {
+    key: "ctx",
+    default: "256",
+    unit: "tokens",
+    help: "length of a window",
+};
+const WINDOWS: Setting = Setting {
+    key: "windows",
+    default: "8",
+    unit: "windows",
+    help: "how many windows to spread over the text",
+};
+const DECODE_TOKENS: Setting = Setting {
+    key: "decode_tokens",
+    default: "64",
+    unit: "tokens",
+    help: "how far prefill is held against token-by-token decoding",
+};
+const SAVE_LOGITS: Setting = Setting {
+    key: "save_logits",
+    default: "false",
+    unit: "true|false",
+    help: "keep every logit with the record, as artifacts/*.npy (f32, lossless)",
+};
+
+/// The suite.
+#[derive(Clone, Copy, Debug)]
+pub struct Parity;
+
+impl Suite for Parity {
+    fn name(&self) -> &'static str {
+        "parity"
+    }
+
+    fn about(&self) -> &'static str {
+        "logits against the baseline's at every position; prefill against decode; bitwise determinism"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        &[TEXT, CTX, WINDOWS, DECODE_TOKENS, SAVE_LOGITS]
+    }
+
+    fn requires(&self) -> &'static [Capability] {
+        &[Capability::AllLogits]
+    }
+
+    fn validate(&self, settings: &Settings) -> Result<(), SettingError> {
+        settings.refuse_unknown(self.name(), self.settings())?;
+        Plan::read(settings).map(drop)
+    }
+
+    fn run(&self, cell: &mut Cell<'_>) -> Result<Vec<Measurement>, SuiteError> {
+        let plan = Plan::read(cell.settings)?;
+        if plan.ctx > cell.model.config().context {
+            return Err(SettingError::Value {
+                key: CTX.key.into(),
+                value: plan.ctx.to_string(),
+                why: format!("the model's context is {}", cell.model.config().context),
+            }
+            .into());
+        }
+        let text = match cell.settings.text(&TEXT) {
+            "" => None,
+            path => Some(text::read(path)?),
+        };
+        let text = text.as_deref().unwrap_or(cell.default_text);
+        let windows = Windows::cut(text, cell.tokenizer, plan.windows, plan.ctx)?;
+        // One pass over the windows, and three short ones over the first.
+        let decode = plan.decode_tokens.min(plan.ctx);
+        let steps = (windows.count() + 1) as u64;
+
+        let mut forward = Forward::new(cell, &windows, &plan)?;
+        for (index, window) in windows.iter().enumerate() {
+            forward.window(cell, index, window)?;
+            (cell.progress)(index as u64 + 1, steps);
+        }
+        let first = forward.first.take().unwrap_or_default();
+        let mut measurements = forward.finish(cell)?;
+        if let Some(window) = windows.iter().next() {
+            measurements.push(repeat(cell.model, window, &first)?);
+            measurements.push(prefill_against_decode(
+                cell.model,
+                &window[..decode],
+                &first,
+            )?);
+        }
+        (cell.progress)(steps, steps);
+        Ok(measurements)
+    }
+}
+
+struct Plan {
+    ctx: usize,
+    windows: usize,
+    decode_tokens: usize,
+    save_logits: bool,
+}
+
+impl Plan {
+    fn read(settings: &Settings) -> Result<Self, SettingError> {
+        let at_least = |least: usize| {
+            move |value: &usize| match *value >= least {
+                true => Ok(()),
+                false => Err(format!("at least {least}")),
+            }
+        };
+        Ok(Self {
+            ctx: settings.get(&CTX, at_least(2))?,
+            windows: settings.get(&WINDOWS, at_least(1))?,
+            decode_tokens: settings.get(&DECODE_TOKENS, at_least(1))?,
+            save_logits: settings.get(&SAVE_LOGITS, |_| Ok(()))?,
+        })
+    }
+}
+
+/// The teacher-forced pass over all windows.
+struct Forward {
+    /// Where the logits go: for the candidates, and to be kept.
+    writers: Vec<LogitsWriter>,
+    /// What a candidate is held against, and how far it may stray.
+    baseline: Option<(LogitsFile, f64)>,
+    divergence: Divergence,
+    /// Negative log-likelihood of each window, in nats.
+    nll: Vec<Block>,
+    /// Logits of the first window, for the cases that repeat it.
+    first: Option<Logits>,
+}
+
+impl Forward {
+    fn new(cell: &Cell<'_>, windows: &Windows, plan: &Plan) -> Result<Self, SuiteError> {
+        let (count, length) = (windows.count(), windows.length());
+        let config = cell.model.config();
+        let shared = cell.scratch.join("parity-baseline.npy");
+        let mut writers = Vec::new();
+        let baseline = match cell.role {
+            Role::Baseline => {
+                writers.push(LogitsWriter::create(&shared, count, length, config.vocab)?);
+                None
+            }
+            Role::Candidate { baseline } => Some((
+                LogitsFile::open(&shared, count, length, config.vocab)?,
+                gates::nmse_bound(cell.model.numerics(), baseline, config),
+            )),
+        };
+        if plan.save_logits {
+            let (folder, stem) = cell.artifacts;
+            let path = folder.join(format!("{stem}.logits.npy"));
+            writers.push(LogitsWriter::create(&path, count, length, config.vocab)?);
+            let path = folder.join(format!("{stem}.tokens.npy"));
+            write_tokens(&path, count, windows.tokens())?;
+        }
+        Ok(Self {
+            writers,
+            baseline,
+            divergence: Divergence::default(),
+            nll: Vec::new(),
+            first: None,
+        })
+    }
+
+    fn window(
+        &mut self,
+        cell: &mut Cell<'_>,
+        index: usize,
+        tokens: &[u32],
+    ) -> Result<(), SuiteError> {
+        let logits = prefill(cell.model, tokens)?;
+        for writer in &mut self.writers {
+            writer.push(&logits)?;
+        }
+        let mut nll = 0.0;
+        for (position, &next) in tokens[1..].iter().enumerate() {
+            nll -= divergence::log_probability(logits.row(position), next as usize);
+        }
+        self.nll.push(Block {
+            numerator: nll,
+            denominator: (tokens.len() - 1) as f64,
+        });
+        if let Some((file, bound)) = &mut self.baseline {
+            let expected = file.window(index)?;
+            self.divergence.open_block();
+            for position in 0..tokens.len() {
+                let row = Row::compare(expected.row(position), logits.row(position), *bound);
+                let at = (index * tokens.len() + position) as u64;
+                for (metric, unit, value) in row.samples() {
+                    (cell.samples)(Sample {
+                        case: CASE,
+                        metric,
+                        unit,
+                        index: at,
+                        value,
+                    });
+                }
+                self.divergence.add(&row);
+            }
+        }
+        if index == 0 {
+            self.first = Some(logits);
+        }
+        Ok(())
+    }
+
+    fn finish(self, cell: &Cell<'_>) -> Result<Vec<Measurement>, SuiteError> {
+        for writer in self.writers {
+            writer.finish()?;
+        }
+        let mut measurements = match (&self.baseline, cell.role) {
+            (Some((_, bound)), Role::Candidate { baseline }) => {
+                let because = gates::reason(cell.model.numerics(), baseline);
+                self.divergence.measurements(*bound, &because)
+            }
+            _ => Vec::new(),
+        };
+        let tokens = self.nll.iter().map(|block| block.denominator).sum::<f64>();
+        let nats = self.nll.iter().map(|block| block.numerator).sum::<f64>();
+        measurements.push(Measurement {
+            case: CASE,
+            metric: "perplexity",
+            unit: "1",
+            better: Better::Lower,
+            value: (nats / tokens).exp(),
+            n: tokens as u64,
+            interval: interval_of_mean(&self.nll).map(|interval| Interval {
+                low: interval.low.exp(),
+                high: interval.high.exp(),
+                ..interval
+            }),
+            gate: None,
+            headline: true,
+        });
+        Ok(measurements)
+    }
+}
+
+const CASE: &str = "teacher_forced";
+
+/// Interval of a mean over windows; `None` when there are too few to tell.
+fn interval_of_mean(blocks: &[Block]) -> Option<Interval> {
+    ratio_interval(blocks, BootstrapOptions::default())
+        .ok()
+        .map(|estimate| estimate.interval)
+}
+
+/// Logits of every position of `tokens` in a fresh session, shape and
+/// finiteness checked.
+fn prefill(model: &dyn Model, tokens: &[u32]) -> Result<Logits, EngineError> {
+    let logits = model.session()?.extend(tokens, Want::All)?;
+    let vocab = model.config().vocab;
+    if (logits.rows(), logits.vocab()) != (tokens.len(), vocab) {
+        return Err(EngineError::new(
+            FailureKind::Protocol,
+            format!(
+                "{}×{} logits for {} tokens of a vocabulary of {vocab}",
+                logits.rows(),
+                logits.vocab(),
+                tokens.len()
+            ),
+        ));
+    }
+    match (0..logits.rows()).find(|&row| logits.row(row).iter().any(|v| !v.is_finite())) {
+        None => Ok(logits),
+        Some(position) => Err(EngineError::new(
+            FailureKind::Numerics,
+            format!("NaN or infinite logits, first at position {position} of a window"),
+        )),
+    }
+}
+
+/// Runs the first window again: equal bits or not.
+fn repeat(model: &dyn Model, tokens: &[u32], first: &Logits) -> Result<Measurement, EngineError> {
+    let again = prefill(model, tokens)?;
+    let differing = first
+        .values()
+        .iter()
+        .zip(again.values())
+        .filter(|(a, b)| a.to_bits() != b.to_bits())
+        .count();
+    Ok(Measurement {
+        case: "repeat",
+        metric: "differing_logits",
+        unit: "logits",
+        better: Better::Lower,
+        value: differing as f64,
+        n: first.values().len() as u64,
+        interval: None,
+        gate: Some(Gate {
+            comparison: crate::Comparison::Exactly,
+            bound: 0.0,
+            because: "an engine gives the same bits for the same tokens".into(),
+        }),
+        headline: false,
+    })
+}
+
+/// Decodes `tokens` one by one and holds the logits against those of the
+/// prefill.
+fn prefill_against_decode(
+    model: &dyn Model,
+    tokens: &[u32],
+    prefill: &Logits,
+) -> Result<Measurement, EngineError> {
+    let mut session = model.session()?;
+    let (mut noise, mut signal) = (0.0, 0.0);
+    for (position, token) in tokens.iter().enumerate() {
+        let logits = session.extend(&[*token], Want::Last)?;
+        if logits.rows() != 1 || logits.vocab() != prefill.vocab() || !logits.all_finite() {
+            return Err(EngineError::new(
+                FailureKind::Protocol,
+                format!("decoding position {position} gave no finite row of logits"),
+            ));
+        }
+        let (n, s) = divergence::centred_energies(prefill.row(position), logits.row(0));
+        noise += n;
+        signal += s;
+    }
+    let numerics: Numerics = model.numerics();
+    Ok(Measurement {
+        case: "prefill_decode",
+        metric: "nmse",
+        unit: "1",
+        better: Better::Lower,
+        value: noise / signal,
+        n: tokens.len() as u64,
+        interval: None,
+        gate: Some(gates::same_weights(numerics, model.config())),
+        headline: false,
+    })
+}
