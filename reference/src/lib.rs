@@ -1,1 +1,86 @@
-//! Placeholder.
+//! The reference engine: a decoder-only transformer on the CPU, in f32, that
+//! other engines are held against.
+//!
+//! It reads GGUF by memory map. `weights=…` passes every matrix through a
+//! quantization and back, so that one FP16 file shows what each format costs
+//! with everything else equal; see [`round_trip`].
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use engine::{Engine, EngineSpec, ModelArtifact, Want};
+//! use harness_reference::Reference;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let artifact = ModelArtifact::from_path(Path::new("model.gguf"))?;
+//! let spec: EngineSpec = "reference:weights=q4_0".parse()?;
+//! let model = Reference.open(&artifact, &spec.options)?;
+//! let mut session = model.session()?;
+//! let logits = session.extend(&[1, 2, 3], Want::Last)?;
+//! assert_eq!(logits.vocab(), model.config().vocab);
+//! # Ok(())
+//! # }
+//! ```
+
+mod cache;
+mod decoder;
+pub mod gguf;
+mod hyperparameters;
+mod model;
+mod options;
+pub mod tokenizer;
+mod weights;
+
+use engine::{
+    Availability, Capability, Engine, EngineError, EngineInfo, EngineOptions, FailureKind, Model,
+    ModelArtifact,
+};
+
+pub use hyperparameters::ARCHITECTURES;
+pub use weights::round_trip;
+
+use crate::gguf::GgufFile;
+use crate::model::ReferenceModel;
+use crate::options::Options;
+
+/// The reference engine, id `reference`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reference;
+
+impl Engine for Reference {
+    fn describe(&self) -> EngineInfo {
+        EngineInfo {
+            id: "reference".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            device: "cpu".into(),
+            about: "f32 transformer on candle-core, the ground truth".into(),
+            availability: Availability::Yes,
+            capabilities: vec![
+                Capability::AllLogits,
+                Capability::ConcurrentSessions,
+                Capability::KvUsage,
+            ],
+            options: options::HELP.into(),
+        }
+    }
+
+    fn validate(&self, options: &EngineOptions) -> Result<(), EngineError> {
+        Options::parse(options).map(drop)
+    }
+
+    fn open(
+        &self,
+        model: &ModelArtifact,
+        options: &EngineOptions,
+    ) -> Result<Box<dyn Model>, EngineError> {
+        let options = Options::parse(options)?;
+        let file = GgufFile::open(model)
+            .map_err(|error| EngineError::new(FailureKind::Load, format!("{model}: {error}")))?;
+        Ok(Box::new(ReferenceModel::load(&file, &options)?))
+    }
+}
+
+/// A candle error past loading: shapes were checked by then, so what is left
+/// is the device's.
+fn failed(error: candle_core::Error) -> EngineError {
+    EngineError::new(FailureKind::Device, error.to_string()).caused_by(error)
+}
