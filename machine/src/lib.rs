@@ -1,1 +1,33 @@
-//! Placeholder.
+//! What machine this is, and in what state.
+//!
+//! A timing means little without the machine that it was taken on. This crate answers
+//! three questions, each with one call:
+//!
+//! - [`Machine::detect`]: which machine is it? Two runs are comparable when their
+//!   [`Machine::fingerprint`]s agree.
+//! - [`State::sample`]: what is it doing now: power, heat, load, memory? Taken at the start
+//!   and the end of a run; [`State::warnings`] says why timings may be suspect.
+//! - [`ProcessMemory::sample`]: how much memory does this process hold?
+//!
+//! Whatever cannot be read is `None`; no value is ever guessed. Field names are part of the
+//! run record, carry their unit, and stay as they are. Nothing here names the machine's
+//! owner: host name, serial numbers and addresses are never read.
+//!
+//! Linux and macOS are supported, each by a private module of the same functions.
+
+mod identity;
+mod memory;
+mod state;
+
+#[cfg(target_os = "linux")]
+#[path = "linux.rs"]
+mod platform;
+#[cfg(target_os = "macos")]
+#[path = "macos.rs"]
+mod platform;
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+compile_error!("harness-machine supports Linux and macOS");
+
+pub use identity::Machine;
+pub use memory::ProcessMemory;
+pub use state::{PowerSource, State, ThermalPressure};
