@@ -1,1 +1,42 @@
-fn main() {}
+//! The `harness` binary: arguments in, verdict out.
+//!
+//! Plan → cells → verdict → record; see `docs/` for the whole picture.
+
+mod args;
+mod config;
+mod engines;
+mod exit;
+mod list;
+mod model;
+mod plan;
+mod provenance;
+mod run;
+mod verdict;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Arguments, Command};
+use crate::exit::Exit;
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Model(arguments) => model::run(&arguments),
+        Command::Engines(format) => list::engines(format.format),
+        Command::Suites(format) => list::suites(format.format),
+        Command::Machine(format) => list::machine(format.format),
+        Command::Completions { shell } => {
+            let mut command = Arguments::command();
+            clap_complete::generate(shell, &mut command, "harness", &mut std::io::stdout());
+            Ok(Exit::Passed)
+        }
+    };
+    let exit = outcome.unwrap_or_else(|error| {
+        // `{:#}` puts the causes behind the message, on one line.
+        anstream::eprintln!("\x1b[1;31merror:\x1b[0m {error:#}");
+        Exit::BadInput
+    });
+    exit.into()
+}

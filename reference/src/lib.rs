@@ -36,7 +36,7 @@ use engine::{
 };
 
 pub use hyperparameters::ARCHITECTURES;
-pub use weights::round_trip;
+pub use weights::{first_non_finite, round_trip};
 
 use crate::gguf::GgufFile;
 use crate::model::ReferenceModel;

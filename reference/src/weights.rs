@@ -74,6 +74,28 @@ fn shape_of(info: &TensorInfo) -> Result<Vec<usize>, EngineError> {
         .collect()
 }
 
+/// Index of the first NaN or infinity that `tensor` of `file` holds once
+/// dequantized.
+///
+/// # Errors
+/// When its type cannot be dequantized here.
+pub fn first_non_finite(
+    file: &GgufFile,
+    tensor: &TensorInfo,
+) -> Result<Option<usize>, EngineError> {
+    let values = shape_of(tensor).and_then(|shape| {
+        dequantize(tensor, file.data(tensor), shape)
+            .and_then(|values| values.flatten_all()?.to_vec1::<f32>())
+            .map_err(|error| {
+                EngineError::new(
+                    FailureKind::Unsupported,
+                    format!("tensor `{}`: {error}", tensor.name),
+                )
+            })
+    })?;
+    Ok(values.iter().position(|value| !value.is_finite()))
+}
+
 fn dequantize(info: &TensorInfo, data: &[u8], shape: Vec<usize>) -> candle_core::Result<Tensor> {
     let dtype = match info.ggml_type {
         GgmlType::F32 => GgmlDType::F32,

@@ -11,12 +11,8 @@ use crate::{Sample, SettingError, Settings, TextError};
 pub struct Cell<'a> {
     /// The opened model.
     pub model: &'a dyn Model,
-    /// The model's tokenizer.
-    pub tokenizer: &'a dyn Tokenizer,
-    /// Text to use where the settings name none.
-    pub default_text: &'a str,
-    /// The suite's settings.
-    pub settings: &'a Settings,
+    /// What the engine is asked to read.
+    pub input: Input<'a>,
     /// Whether this engine sets the mark or is held to it.
     pub role: Role,
     /// Folder that the cells of a run share, for what the baseline leaves to
@@ -29,6 +25,17 @@ pub struct Cell<'a> {
     pub progress: &'a dyn Fn(u64, u64),
     /// Takes raw samples as they are made.
     pub samples: &'a mut dyn FnMut(Sample),
+}
+
+/// What every engine of a run is asked to read, and how.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// The model's tokenizer.
+    pub tokenizer: &'a dyn Tokenizer,
+    /// Text to use where the settings name none.
+    pub default_text: &'a str,
+    /// The suite's settings.
+    pub settings: &'a Settings,
 }
 
 /// Part an engine plays in a run.

@@ -11,7 +11,7 @@ pub mod parity;
 mod settings;
 mod text;
 
-pub use cell::{Cell, Role, SuiteError};
+pub use cell::{Cell, Input, Role, SuiteError};
 pub use logits_file::{LogitsFile, LogitsFileError, LogitsWriter};
 pub use measurement::{Better, Comparison, Gate, Measurement, Sample};
 pub use settings::{Setting, SettingError, Settings};
@@ -30,14 +30,18 @@ pub trait Suite: Sync {
     /// The settings it reads.
     fn settings(&self) -> &'static [Setting];
 
+    /// Its own gates: metric, and what is demanded of it.
+    fn gates(&self) -> &'static [(&'static str, &'static str)];
+
     /// Powers an engine must have for this suite.
     fn requires(&self) -> &'static [Capability];
 
-    /// Checks `settings` without running anything.
+    /// Checks settings and texts without running anything, so that a mistake
+    /// shows before the first engine is opened.
     ///
     /// # Errors
-    /// The offending setting.
-    fn validate(&self, settings: &Settings) -> Result<(), SettingError>;
+    /// [`SuiteError::Setting`] or [`SuiteError::Text`].
+    fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError>;
 
     /// Runs one cell.
     ///

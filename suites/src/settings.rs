@@ -13,6 +13,8 @@ pub struct Setting {
     pub key: &'static str,
     /// Value when none is given.
     pub default: &'static str,
+    /// Value of a `--quick` run.
+    pub quick: &'static str,
     /// Unit or type of the value.
     pub unit: &'static str,
     /// What it does.
@@ -80,6 +82,28 @@ impl Settings {
                     .join(", "),
             }),
         }
+    }
+
+    /// Fills in what is not set: from each setting's default, or from its
+    /// `--quick` value.
+    pub fn complete(&mut self, settings: &[Setting], quick: bool) {
+        for setting in settings {
+            let value = if quick {
+                setting.quick
+            } else {
+                setting.default
+            };
+            self.0
+                .entry(setting.key.into())
+                .or_insert_with(|| value.into());
+        }
+    }
+
+    /// Keys and values in alphabetical order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// The value of `setting`, given or default.

@@ -14,38 +14,42 @@ use stats::{Block, BootstrapOptions, Interval, ratio_interval};
 use crate::logits_file::{LogitsFile, LogitsWriter, write_tokens};
 use crate::text::{self, Windows};
 use crate::{
-    Better, Cell, Gate, Measurement, Role, Sample, Setting, SettingError, Settings, Suite,
-    SuiteError,
+    Better, Cell, Gate, Input, Measurement, Role, Sample, Setting, SettingError, Suite, SuiteError,
 };
 use divergence::{Divergence, Row};
 
 const TEXT: Setting = Setting {
     key: "text",
     default: "",
+    quick: "",
     unit: "file",
     help: "UTF-8 text to read; empty means the embedded held-out text",
 };
 const CTX: Setting = Setting {
     key: "ctx",
     default: "256",
+    quick: "128",
     unit: "tokens",
     help: "length of a window",
 };
 const WINDOWS: Setting = Setting {
     key: "windows",
     default: "8",
+    quick: "4",
     unit: "windows",
     help: "how many windows to spread over the text",
 };
 const DECODE_TOKENS: Setting = Setting {
     key: "decode_tokens",
     default: "64",
+    quick: "16",
     unit: "tokens",
     help: "how far prefill is held against token-by-token decoding",
 };
 const SAVE_LOGITS: Setting = Setting {
     key: "save_logits",
     default: "false",
+    quick: "false",
     unit: "true|false",
     help: "keep every logit with the record, as artifacts/*.npy (f32, lossless)",
 };
@@ -67,36 +71,54 @@ impl Suite for Parity {
         &[TEXT, CTX, WINDOWS, DECODE_TOKENS, SAVE_LOGITS]
     }
 
+    fn gates(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            (
+                "nmse",
+                "<= noise of the number formats carried to the logits, at most that of q4_0",
+            ),
+            (
+                "kl_mean",
+                "<= half the variance which that noise gives a logit",
+            ),
+            (
+                "same_top1",
+                ">= 1 - flips which that noise makes likely, given the baseline's margins",
+            ),
+            (
+                "prefill_decode.nmse",
+                "<= noise of activations and KV cache; weights are shared",
+            ),
+            ("differing_logits", "== 0 between two runs"),
+        ]
+    }
+
     fn requires(&self) -> &'static [Capability] {
         &[Capability::AllLogits]
     }
 
-    fn validate(&self, settings: &Settings) -> Result<(), SettingError> {
-        settings.refuse_unknown(self.name(), self.settings())?;
-        Plan::read(settings).map(drop)
+    fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError> {
+        input
+            .settings
+            .refuse_unknown(self.name(), self.settings())?;
+        Plan::read(input).map(drop)
     }
 
     fn run(&self, cell: &mut Cell<'_>) -> Result<Vec<Measurement>, SuiteError> {
-        let plan = Plan::read(cell.settings)?;
-        if plan.ctx > cell.model.config().context {
+        let plan = Plan::read(&cell.input)?;
+        let windows = &plan.windows;
+        let context = cell.model.config().context;
+        if windows.length() > context {
             return Err(SettingError::Value {
                 key: CTX.key.into(),
-                value: plan.ctx.to_string(),
-                why: format!("the model's context is {}", cell.model.config().context),
+                value: windows.length().to_string(),
+                why: format!("the model's context is {context}"),
             }
             .into());
         }
-        let text = match cell.settings.text(&TEXT) {
-            "" => None,
-            path => Some(text::read(path)?),
-        };
-        let text = text.as_deref().unwrap_or(cell.default_text);
-        let windows = Windows::cut(text, cell.tokenizer, plan.windows, plan.ctx)?;
-        // One pass over the windows, and three short ones over the first.
-        let decode = plan.decode_tokens.min(plan.ctx);
+        // One pass over the windows, then the first one again in two ways.
         let steps = (windows.count() + 1) as u64;
-
-        let mut forward = Forward::new(cell, &windows, &plan)?;
+        let mut forward = Forward::new(cell, &plan)?;
         for (index, window) in windows.iter().enumerate() {
             forward.window(cell, index, window)?;
             (cell.progress)(index as u64 + 1, steps);
@@ -107,7 +129,7 @@ impl Suite for Parity {
             measurements.push(repeat(cell.model, window, &first)?);
             measurements.push(prefill_against_decode(
                 cell.model,
-                &window[..decode],
+                &window[..plan.decode_tokens],
                 &first,
             )?);
         }
@@ -116,26 +138,35 @@ impl Suite for Parity {
     }
 }
 
+/// The settings, read and resolved.
 struct Plan {
-    ctx: usize,
-    windows: usize,
+    windows: Windows,
     decode_tokens: usize,
     save_logits: bool,
 }
 
 impl Plan {
-    fn read(settings: &Settings) -> Result<Self, SettingError> {
+    fn read(input: &Input<'_>) -> Result<Self, SuiteError> {
         let at_least = |least: usize| {
             move |value: &usize| match *value >= least {
                 true => Ok(()),
                 false => Err(format!("at least {least}")),
             }
         };
+        let settings = input.settings;
+        let ctx = settings.get(&CTX, at_least(2))?;
+        let windows = settings.get(&WINDOWS, at_least(1))?;
+        let decode_tokens = settings.get(&DECODE_TOKENS, at_least(1))?.min(ctx);
+        let save_logits = settings.get(&SAVE_LOGITS, |_| Ok(()))?;
+        let file = match settings.text(&TEXT) {
+            "" => None,
+            path => Some(text::read(path)?),
+        };
+        let text = file.as_deref().unwrap_or(input.default_text);
         Ok(Self {
-            ctx: settings.get(&CTX, at_least(2))?,
-            windows: settings.get(&WINDOWS, at_least(1))?,
-            decode_tokens: settings.get(&DECODE_TOKENS, at_least(1))?,
-            save_logits: settings.get(&SAVE_LOGITS, |_| Ok(()))?,
+            windows: Windows::cut(text, input.tokenizer, windows, ctx)?,
+            decode_tokens,
+            save_logits,
         })
     }
 }
@@ -154,8 +185,8 @@ struct Forward {
 }
 
 impl Forward {
-    fn new(cell: &Cell<'_>, windows: &Windows, plan: &Plan) -> Result<Self, SuiteError> {
-        let (count, length) = (windows.count(), windows.length());
+    fn new(cell: &Cell<'_>, plan: &Plan) -> Result<Self, SuiteError> {
+        let (count, length) = (plan.windows.count(), plan.windows.length());
         let config = cell.model.config();
         let shared = cell.scratch.join("parity-baseline.npy");
         let mut writers = Vec::new();
@@ -174,7 +205,7 @@ impl Forward {
             let path = folder.join(format!("{stem}.logits.npy"));
             writers.push(LogitsWriter::create(&path, count, length, config.vocab)?);
             let path = folder.join(format!("{stem}.tokens.npy"));
-            write_tokens(&path, count, windows.tokens())?;
+            write_tokens(&path, count, plan.windows.tokens())?;
         }
         Ok(Self {
             writers,

@@ -1,0 +1,173 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Is the engine still right, is it still fast, and what changed since when?
+#[derive(Debug, Parser)]
+#[command(name = "harness", version, styles = STYLES, after_long_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Exit codes:
+  0    all gates passed
+  1    a gate failed
+  2    bad usage or bad input
+  3    an engine failed (crash, hang, refusal)
+  130  interrupted; the record so far is kept
+
+Examples:
+  harness run --suite parity
+  harness run --suite parity --model model.gguf --engine reference --engine reference:weights=q4_k
+  harness run --suite parity --set parity.ctx=512 --format junit > parity.xml
+  harness model verify model.gguf";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Put engines through suites and judge them
+    Run(RunArguments),
+    /// Look into a model file
+    Model(ModelArguments),
+    /// List engines, their options, and whether they run here
+    Engines(FormatArgument),
+    /// List suites, their settings and default gates
+    Suites(FormatArgument),
+    /// Describe this machine and its present state
+    Machine(FormatArgument),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = RUN_HELP)]
+pub(crate) struct RunArguments {
+    /// Suite to run, repeatable; `all` for every one
+    #[arg(long = "suite", value_name = "SUITE")]
+    pub(crate) suites: Vec<String>,
+
+    /// Engine to judge, repeatable, as id[:key=value,…]
+    ///
+    /// Without any, the reference engine runs in f16, q8_0, q6_k, q4_k and q4_0 and is held
+    /// against itself in f32. `harness engines` lists ids and options. Every engine also takes
+    /// model=FILE, to run another file than the rest.
+    #[arg(long = "engine", value_name = "ENGINE")]
+    pub(crate) engines: Vec<String>,
+
+    /// Engine that the others are held against
+    ///
+    /// Default: the first of several engines; for a single one, the reference engine in f32.
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) baseline: Option<String>,
+
+    /// Model file; without it, the model embedded in this program
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+
+    /// Configuration [default: harness.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Folder for the record; must not hold one yet [default: .harness/runs/TIME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Set a suite's setting, repeatable, as suite.key=value
+    #[arg(long = "set", value_name = "SETTING")]
+    pub(crate) set: Vec<String>,
+
+    /// Demand something of a metric, repeatable, e.g. "parity.kl_mean <= 0.01"
+    #[arg(long = "gate", value_name = "GATE")]
+    pub(crate) gates: Vec<String>,
+
+    /// What to print
+    #[arg(long, value_enum, default_value_t = RunFormat::Table)]
+    pub(crate) format: RunFormat,
+
+    /// Shorter settings, for a first look
+    #[arg(long)]
+    pub(crate) quick: bool,
+}
+
+const RUN_HELP: &str = "\
+Gates:
+  Every suite judges by gates of its own; `harness suites` tells how they are derived.
+  A gate of yours stands above the suite's gate on the same metric. It names the metric as
+  suite.metric or suite.case.metric, then <=, >= or ==, then a number.
+
+Configuration (harness.toml):
+  suites = [\"parity\"]
+  engines = [\"reference\", \"reference:weights=q4_0\"]
+  gates = [\"parity.kl_mean <= 0.01\"]
+  [parity]
+  ctx = 512
+
+  The command line stands above the file.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RunFormat {
+    /// Tables for people
+    Table,
+    /// The run record, as in run.json
+    Json,
+    /// One row a metric
+    Csv,
+    /// JUnit XML: one test case a metric
+    Junit,
+    /// GitHub Markdown
+    Markdown,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelArguments {
+    #[command(subcommand)]
+    pub(crate) command: ModelCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Print metadata and tensors
+    Inspect {
+        /// Model file; without it, the embedded model
+        model: Option<PathBuf>,
+        #[command(flatten)]
+        format: FormatArgument,
+    },
+    /// Check structure, every weight, the tokenizer, and that the reference engine opens it
+    Verify {
+        /// Model file; without it, the embedded model
+        model: Option<PathBuf>,
+        /// SHA-256 that the file must have
+        #[arg(long, value_name = "HEX")]
+        sha256: Option<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct FormatArgument {
+    /// What to print
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}

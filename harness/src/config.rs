@@ -1,0 +1,165 @@
+//! `harness.toml`, and what the command line puts above it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use suites::{Settings, Suite};
+use toml::{Table, Value};
+
+use crate::verdict::UserGate;
+
+const DEFAULT_FILE: &str = "harness.toml";
+
+/// What a configuration file says.
+#[derive(Debug, Default)]
+pub(crate) struct Config {
+    pub(crate) suites: Vec<String>,
+    pub(crate) engines: Vec<String>,
+    pub(crate) baseline: Option<String>,
+    pub(crate) model: Option<PathBuf>,
+    pub(crate) gates: Vec<UserGate>,
+    /// Settings by suite.
+    settings: BTreeMap<&'static str, Settings>,
+}
+
+impl Config {
+    /// Reads `path`, or `harness.toml` in the current folder if there is one.
+    pub(crate) fn load(path: Option<&Path>) -> Result<Self> {
+        let path = match path {
+            Some(path) => path,
+            None if Path::new(DEFAULT_FILE).exists() => Path::new(DEFAULT_FILE),
+            None => return Ok(Self::default()),
+        };
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("cannot read configuration {}", path.display()))?;
+        // A TOML error is a sketch of several lines; one line is enough here.
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
+            let line = error
+                .span()
+                .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            anyhow!("{} line {line}: {}", path.display(), error.message())
+        })?;
+        Self::read(table).with_context(|| format!("configuration {}", path.display()))
+    }
+
+    fn read(table: Table) -> Result<Self> {
+        let mut config = Self::default();
+        for (key, value) in table {
+            match (key.as_str(), value) {
+                ("suites", value) => config.suites = strings(&key, value)?,
+                ("engines", value) => config.engines = strings(&key, value)?,
+                ("baseline", Value::String(spec)) => config.baseline = Some(spec),
+                ("model", Value::String(path)) => config.model = Some(path.into()),
+                ("gates", value) => {
+                    for gate in strings(&key, value)? {
+                        config.gates.push(gate.parse()?);
+                    }
+                }
+                ("baseline" | "model", _) => bail!("`{key}` must be a string"),
+                (suite, Value::Table(settings)) => {
+                    let suite = find_suite(suite)?;
+                    for (key, value) in settings {
+                        config.set(suite, &key, scalar(&key, value)?);
+                    }
+                }
+                (key, _) => bail!(
+                    "`{key}` is none of suites, engines, baseline, model, gates or a suite's table"
+                ),
+            }
+        }
+        Ok(config)
+    }
+
+    /// Applies `suite.key=value`.
+    pub(crate) fn set_from(&mut self, text: &str) -> Result<()> {
+        let (suite, key, value) = text
+            .split_once('=')
+            .and_then(|(path, value)| path.split_once('.').map(|(suite, key)| (suite, key, value)))
+            .ok_or_else(|| anyhow!("--set {text}: expected suite.key=value"))?;
+        self.set(find_suite(suite)?, key, value.into());
+        Ok(())
+    }
+
+    fn set(&mut self, suite: &'static dyn Suite, key: &str, value: String) {
+        self.settings
+            .entry(suite.name())
+            .or_default()
+            .set(key, value);
+    }
+
+    /// The settings of `suite`, complete.
+    pub(crate) fn settings(&self, suite: &dyn Suite, quick: bool) -> Settings {
+        let mut settings = self.settings.get(suite.name()).cloned().unwrap_or_default();
+        settings.complete(suite.settings(), quick);
+        settings
+    }
+}
+
+pub(crate) fn find_suite(name: &str) -> Result<&'static dyn Suite> {
+    suites::find(name).ok_or_else(|| {
+        let known: Vec<&str> = suites::all().iter().map(|suite| suite.name()).collect();
+        anyhow!("no suite `{name}`; there is {}", known.join(", "))
+    })
+}
+
+fn strings(key: &str, value: Value) -> Result<Vec<String>> {
+    let wrong = || anyhow!("`{key}` must be a list of strings");
+    let Value::Array(items) = value else {
+        return Err(wrong());
+    };
+    items
+        .into_iter()
+        .map(|item| match item {
+            Value::String(text) => Ok(text),
+            _ => Err(wrong()),
+        })
+        .collect()
+}
+
+fn scalar(key: &str, value: Value) -> Result<String> {
+    match value {
+        Value::String(text) => Ok(text),
+        Value::Integer(n) => Ok(n.to_string()),
+        Value::Float(x) => Ok(x.to_string()),
+        Value::Boolean(b) => Ok(b.to_string()),
+        _ => bail!("setting `{key}` must be a string, a number or a boolean"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config> {
+        Config::read(text.parse()?)
+    }
+
+    #[test]
+    fn the_command_line_stands_above_the_file() {
+        let mut config = read("[parity]\nctx = 512\nwindows = 3").unwrap();
+        config.set_from("parity.ctx=64").unwrap();
+        let settings = config.settings(find_suite("parity").unwrap(), false);
+        let values: BTreeMap<&str, &str> = settings.iter().collect();
+        assert_eq!((values["ctx"], values["windows"]), ("64", "3"));
+        assert!(
+            values.contains_key("decode_tokens"),
+            "defaults are filled in"
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, word) in [
+            ("sweets = []", "sweets"),
+            ("gates = [\"parity.kl\"]", "parity.kl"),
+            ("engines = \"reference\"", "list of strings"),
+            ("[partiy]\nctx = 1", "partiy"),
+            ("[parity]\nctx = [1]", "ctx"),
+        ] {
+            let error = format!("{:#}", read(text).unwrap_err());
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

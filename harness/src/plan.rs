@@ -1,0 +1,192 @@
+//! What a run will do, settled and checked before it starts.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use engine::{Engine, EngineSpec, ModelArtifact, Tokenizer};
+use reports::ModelRecord;
+use suites::{Input, Settings, Suite};
+
+use crate::args::RunArguments;
+use crate::config::{self, Config};
+use crate::verdict::UserGate;
+use crate::{engines, model};
+
+/// The engine in f32 that a lone engine is held against.
+const REFERENCE: &str = "reference";
+
+/// What runs when no engine is named: the formats people ship.
+const DEFAULT_ENGINES: [&str; 6] = [
+    REFERENCE,
+    "reference:activations=f16,kv=f16,weights=f16",
+    "reference:weights=q8_0",
+    "reference:weights=q6_k",
+    "reference:weights=q4_k",
+    "reference:weights=q4_0",
+];
+
+/// A checked plan: the product of suites and engines, the baseline first.
+pub(crate) struct Plan {
+    pub(crate) suites: Vec<PlannedSuite>,
+    pub(crate) engines: Vec<PlannedEngine>,
+    pub(crate) gates: Vec<UserGate>,
+}
+
+/// A suite and its settings, complete.
+pub(crate) struct PlannedSuite {
+    pub(crate) suite: &'static dyn Suite,
+    pub(crate) settings: Settings,
+}
+
+/// An engine, its model, and how the two are named.
+pub(crate) struct PlannedEngine {
+    pub(crate) spec: EngineSpec,
+    /// `spec` without the options that are the harness's own.
+    pub(crate) own: EngineSpec,
+    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) model: Arc<LoadedModel>,
+}
+
+/// A model file that has been read far enough to know it is one.
+pub(crate) struct LoadedModel {
+    pub(crate) artifact: ModelArtifact,
+    pub(crate) record: ModelRecord,
+    pub(crate) tokenizer: Box<dyn Tokenizer>,
+}
+
+impl Plan {
+    pub(crate) fn new(arguments: &RunArguments) -> Result<Self> {
+        let mut config = Config::load(arguments.config.as_deref())?;
+        for text in &arguments.set {
+            config.set_from(text)?;
+        }
+        for text in &arguments.gates {
+            config.gates.push(text.parse()?);
+        }
+        let suites = suites(arguments, &config)?;
+        let engines = engines(arguments, &config)?;
+        for planned in &suites {
+            planned.suite.validate(&planned.input(&engines[0]))?;
+        }
+        Ok(Self {
+            suites,
+            engines,
+            gates: config.gates,
+        })
+    }
+}
+
+impl PlannedSuite {
+    /// What engines are asked to read: the baseline's tokens, whoever reads them.
+    pub(crate) fn input<'a>(&'a self, baseline: &'a PlannedEngine) -> Input<'a> {
+        Input {
+            tokenizer: &*baseline.model.tokenizer,
+            default_text: fixtures::HELDOUT,
+            settings: &self.settings,
+        }
+    }
+}
+
+fn suites(arguments: &RunArguments, config: &Config) -> Result<Vec<PlannedSuite>> {
+    let names = first_given([&arguments.suites, &config.suites]);
+    if names.is_empty() {
+        let known: Vec<&str> = suites::all().iter().map(|suite| suite.name()).collect();
+        bail!(
+            "no suite named; use --suite {} or --suite all",
+            known.join("|")
+        );
+    }
+    let mut planned: Vec<PlannedSuite> = Vec::new();
+    for name in names {
+        let chosen = match name.as_str() {
+            "all" => suites::all().to_vec(),
+            name => vec![config::find_suite(name)?],
+        };
+        for suite in chosen {
+            if planned
+                .iter()
+                .all(|other| other.suite.name() != suite.name())
+            {
+                planned.push(PlannedSuite {
+                    suite,
+                    settings: config.settings(suite, arguments.quick),
+                });
+            }
+        }
+    }
+    Ok(planned)
+}
+
+fn engines(arguments: &RunArguments, config: &Config) -> Result<Vec<PlannedEngine>> {
+    let mut texts = first_given([&arguments.engines, &config.engines]).to_vec();
+    if texts.is_empty() {
+        texts = DEFAULT_ENGINES.map(String::from).to_vec();
+    }
+    let baseline = arguments.baseline.as_ref().or(config.baseline.as_ref());
+    let mut specs = Vec::new();
+    match baseline {
+        Some(text) => specs.push(text.parse::<EngineSpec>()?),
+        None if texts.len() == 1 => specs.push(REFERENCE.parse()?),
+        None => {}
+    }
+    for text in &texts {
+        specs.push(text.parse()?);
+    }
+    let mut seen: Vec<EngineSpec> = Vec::new();
+    specs.retain(|spec| {
+        let new = !seen.contains(spec);
+        if new {
+            seen.push(spec.clone());
+        }
+        new
+    });
+
+    let default = arguments.model.as_ref().or(config.model.as_ref());
+    let mut models: Vec<(Option<PathBuf>, Arc<LoadedModel>)> = Vec::new();
+    let mut planned = Vec::new();
+    for spec in specs {
+        let mut own = spec.clone();
+        let path = own
+            .options
+            .take("model")
+            .map(PathBuf::from)
+            .or_else(|| default.cloned());
+        let engine = engines::find(&own).with_context(|| format!("--engine {spec}"))?;
+        let model = match models.iter().find(|(other, _)| *other == path) {
+            Some((_, model)) => Arc::clone(model),
+            None => {
+                let model = Arc::new(load(path.as_deref())?);
+                models.push((path, Arc::clone(&model)));
+                model
+            }
+        };
+        planned.push(PlannedEngine {
+            spec,
+            own,
+            engine,
+            model,
+        });
+    }
+    Ok(planned)
+}
+
+fn load(path: Option<&Path>) -> Result<LoadedModel> {
+    let artifact = model::artifact(path)?;
+    let file = model::open(&artifact)?;
+    let tokenizer = reference::tokenizer::GgufTokenizer::from_metadata(file.metadata())
+        .map_err(|error| anyhow!("{artifact}: {error}"))?;
+    Ok(LoadedModel {
+        record: model::record(&artifact, &file, &tokenizer)?,
+        artifact,
+        tokenizer: Box::new(tokenizer),
+    })
+}
+
+/// The command line's list, or else the configuration's.
+fn first_given<'a>(lists: [&'a Vec<String>; 2]) -> &'a [String] {
+    lists
+        .into_iter()
+        .find(|list| !list.is_empty())
+        .map_or(&[], Vec::as_slice)
+}

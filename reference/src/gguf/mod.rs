@@ -1,0 +1,143 @@
+//! GGUF, llama.cpp's single-file model format: a strict reader and a writer.
+//!
+//! ```text
+//! "GGUF" version:u32 tensors:u64 keys:u64
+//! keys × (name type:u32 value)
+//! tensors × (name dimensions:u32 dimensions × u64 type:u32 offset:u64)
+//! padding to the alignment, then the tensors' data, each at its offset
+//! ```
+//!
+//! Numbers are little-endian, strings a `u64` length and UTF-8 bytes. Versions
+//! 2 and 3 differ only in that 3 may be big-endian, which is refused here.
+//!
+//! Model files come from strangers, so nothing in one is taken on trust:
+//! [`Header::parse`] either proves that every tensor lies within the file and
+//! apart from the others, or says what is wrong and where.
+//!
+//! ```
+//! use harness_reference::gguf::{GgmlType, Header, Metadata, Writer};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut metadata = Metadata::new();
+//! metadata.set("general.architecture", "llama");
+//! let mut writer = Writer::new(&metadata);
+//! writer.declare("norm.weight", &[2], GgmlType::F32)?;
+//! let mut body = writer.begin(Vec::new())?;
+//! body.tensor(&[0; 8])?;
+//! let file = body.finish()?;
+//!
+//! let header = Header::parse(&file)?;
+//! assert_eq!(header.metadata().get::<&str>("general.architecture")?, "llama");
+//! assert_eq!(header.tensors()[0].dims, [2]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod cursor;
+mod error;
+mod metadata;
+mod parse;
+mod tensor;
+mod types;
+mod value;
+mod write;
+
+use std::fs::File;
+use std::path::Path;
+
+use engine::{ArtifactSource, ModelArtifact};
+use memmap2::Mmap;
+
+pub use error::{GgufError, MetadataError};
+pub use metadata::Metadata;
+pub use parse::{DEFAULT_ALIGNMENT, Header};
+pub use tensor::TensorInfo;
+pub use types::{GgmlType, UnknownType};
+pub use value::{Array, FromValue, Mismatch, Value};
+pub use write::{BodyWriter, WriteError, Writer};
+
+/// An open GGUF file: its checked header and its bytes.
+#[derive(Debug)]
+pub struct GgufFile {
+    header: Header,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mmap),
+    Embedded(&'static [u8]),
+}
+
+impl GgufFile {
+    /// Opens `model`, mapping files into memory rather than reading them.
+    ///
+    /// # Errors
+    /// [`GgufError`] when it cannot be read or is malformed.
+    pub fn open(model: &ModelArtifact) -> Result<Self, GgufError> {
+        let bytes = match &model.source {
+            ArtifactSource::Path(path) => Bytes::Mapped(map(path)?),
+            ArtifactSource::Embedded(bytes) => Bytes::Embedded(bytes),
+        };
+        let header = Header::parse(bytes.as_slice())?;
+        Ok(Self { header, bytes })
+    }
+
+    /// Everything but the data.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Metadata.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        self.header.metadata()
+    }
+
+    /// All tensors, in the order of the file.
+    #[must_use]
+    pub fn tensors(&self) -> &[TensorInfo] {
+        self.header.tensors()
+    }
+
+    /// The tensor called `name`.
+    #[must_use]
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.header.tensor(name)
+    }
+
+    /// The data of `tensor`, which must be one of this file's.
+    ///
+    /// # Panics
+    /// When `tensor` comes from another file and lies outside this one.
+    #[must_use]
+    pub fn data(&self, tensor: &TensorInfo) -> &[u8] {
+        &self.bytes.as_slice()[tensor.range()]
+    }
+}
+
+impl Bytes {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Embedded(bytes) => bytes,
+        }
+    }
+}
+
+fn map(path: &Path) -> Result<Mmap, GgufError> {
+    let io = |source| GgufError::Io {
+        path: path.into(),
+        source,
+    };
+    let file = File::open(path).map_err(io)?;
+    // SAFETY: the map is private to this process and never written through.
+    // What no program can rule out is another one changing the file underneath:
+    // shrinking it raises SIGBUS on access, rewriting it changes weights under
+    // the reader. Every model loader that maps files lives with this; cells run
+    // in worker processes, so that a crash stays a recorded finding, and the
+    // hash in the run record names the bytes that were there at the start. No
+    // reference to the bytes has a type with invalid bit patterns.
+    unsafe { Mmap::map(&file) }.map_err(io)
+}

@@ -1,0 +1,379 @@
+//! Tokenizers built from GGUF metadata.
+//!
+//! Byte-pair merging is the [`tokenizers`] crate's; what GGUF leaves to the
+//! reader stands here: which expression cuts text into words
+//! (`tokenizer.ggml.pre`), how merges follow from a SentencePiece model's
+//! scores, which tokens are special. llama.cpp's own test vectors are the
+//! oracle (`tests/llama_cpp_vocab.rs`).
+//!
+//! | `tokenizer.ggml.model` | algorithm | models |
+//! |---|---|---|
+//! | `gpt2` | byte-level BPE | GPT-2, Llama 3, SmolLM, Qwen, Phi-2, Mistral (tekken) … |
+//! | `llama` | SentencePiece BPE with scores and byte fallback | Llama 1/2, TinyLlama, Mistral, Gemma 1–3, Phi-3 |
+//! | `gemma4` | BPE over text with byte fallback | Gemma 4 |
+
+mod atoms;
+mod byte_level;
+mod error;
+mod hash;
+mod merges;
+mod pre;
+mod stream;
+mod vocabulary;
+
+use engine::{TokenId, Tokenizer, TokenizerError};
+use tokenizers::Model;
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::utils::SysRegex;
+
+use crate::gguf::Metadata;
+use atoms::{Atom, Atoms, Fragment};
+use hash::Rules;
+use merges::{Merges, is_text};
+use pre::PreTokenizer;
+use vocabulary::{Spelling, Vocabulary};
+
+pub use error::TokenizerBuildError;
+pub use stream::StreamDecoder;
+pub use vocabulary::TokenType;
+
+/// SentencePiece's visible space.
+const SPACE: &str = "▁";
+
+const MODEL: &str = "tokenizer.ggml.model";
+const PRE: &str = "tokenizer.ggml.pre";
+const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
+const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+const BOS: &str = "tokenizer.ggml.bos_token_id";
+const EOS: &str = "tokenizer.ggml.eos_token_id";
+
+/// A model's tokenizer.
+#[derive(Debug)]
+pub struct GgufTokenizer {
+    vocabulary: Vocabulary,
+    bpe: BPE,
+    cut: Cut,
+    /// Tokens that text is cut at wherever they appear.
+    user_defined: Atoms,
+    /// The same and special tokens.
+    special: Atoms,
+    bos: Option<TokenId>,
+    eos: Option<TokenId>,
+    sha256: String,
+}
+
+/// What merges work on.
+#[derive(Debug)]
+enum Cut {
+    /// A text as a whole, `▁` for spaces, with one more in front if so wished.
+    Nowhere { add_space_prefix: bool },
+    /// Words, their bytes written in GPT-2's alphabet.
+    Bytes(Vec<SysRegex>),
+    /// Words, `▁` for spaces.
+    Text(Vec<SysRegex>),
+}
+
+impl GgufTokenizer {
+    /// Builds the tokenizer that `metadata` describes.
+    ///
+    /// # Errors
+    /// [`TokenizerBuildError`] for algorithms and pre-tokenizers that are not
+    /// known here, and for vocabularies that contradict themselves.
+    pub fn from_metadata(metadata: &Metadata) -> Result<Self, TokenizerBuildError> {
+        let model = metadata.get::<&str>(MODEL)?;
+        match model {
+            "gpt2" => {
+                let name = metadata.find::<&str>(PRE)?.unwrap_or("default");
+                Self::with_merges(metadata, model, name, pre::named(name)?)
+            }
+            // Its files may name no pre-tokenizer, or another's.
+            "gemma4" => Self::with_merges(metadata, model, model, pre::named(model)?),
+            "llama" => Self::with_scores(metadata),
+            other => Err(TokenizerBuildError::Model {
+                found: other.into(),
+                known: "gpt2, llama, gemma4",
+            }),
+        }
+    }
+
+    fn with_merges(
+        metadata: &Metadata,
+        model: &str,
+        name: &str,
+        pre: &PreTokenizer,
+    ) -> Result<Self, TokenizerBuildError> {
+        let spelling = if pre.raw_text { Spelling::Text } else { Spelling::ByteLevel };
+        let vocabulary = Vocabulary::read(metadata, spelling)?;
+        let merges = merges::read(metadata, &vocabulary)?;
+        let patterns = pre
+            .patterns
+            .iter()
+            .map(|pattern| SysRegex::new(pattern))
+            .collect::<Result<_, _>>()
+            .map_err(TokenizerBuildError::Refused)?;
+        let cut = match spelling {
+            Spelling::ByteLevel => Cut::Bytes(patterns),
+            Spelling::Text => Cut::Text(patterns),
+        };
+        let rules = Rules {
+            model,
+            pre: name,
+            add_space_prefix: false,
+            bos: bos(metadata, &vocabulary, pre.add_bos, None)?,
+            eos: special_id(metadata, &vocabulary, EOS)?,
+        };
+        Self::assemble(metadata, vocabulary, merges, cut, pre.ignore_merges, &rules)
+    }
+
+    fn with_scores(metadata: &Metadata) -> Result<Self, TokenizerBuildError> {
+        let vocabulary = Vocabulary::read(metadata, Spelling::Text)?;
+        if vocabulary.scores.is_empty() {
+            metadata.get::<&[f32]>(vocabulary::SCORES)?;
+        }
+        let merges = merges::from_scores(&vocabulary);
+        let add_space_prefix = metadata.find(ADD_SPACE_PREFIX)?.unwrap_or(true);
+        // Files older than the keys have Llama's ids.
+        let default = |id: TokenId| ((id as usize) < vocabulary.len()).then_some(id);
+        let rules = Rules {
+            model: "llama",
+            pre: "",
+            add_space_prefix,
+            bos: bos(metadata, &vocabulary, true, default(1))?,
+            eos: special_id(metadata, &vocabulary, EOS)?.or(default(2)),
+        };
+        let cut = Cut::Nowhere { add_space_prefix };
+        Self::assemble(metadata, vocabulary, merges, cut, false, &rules)
+    }
+
+    fn assemble(
+        metadata: &Metadata,
+        vocabulary: Vocabulary,
+        merges: Merges,
+        cut: Cut,
+        ignore_merges: bool,
+        rules: &Rules<'_>,
+    ) -> Result<Self, TokenizerBuildError> {
+        let sha256 = hash::sha256(rules, &vocabulary, &merges);
+        // Without special tokens the merges cannot spell one out of plain text.
+        let texts: Vocab = vocabulary.of_type(is_text).map(|(text, id)| (text.into(), id)).collect();
+        let spelled = |id: TokenId| vocabulary.tokens[id as usize].clone();
+        let merges = merges.into_iter().map(|(left, right)| (spelled(left), spelled(right))).collect();
+        let bpe = BPE::builder()
+            .vocab_and_merges(texts, merges)
+            .byte_fallback(!matches!(cut, Cut::Bytes(_)))
+            .ignore_merges(ignore_merges)
+            .build()
+            .map_err(TokenizerBuildError::Refused)?;
+        let phi3 = is_phi3(metadata);
+        let atoms = |wanted: fn(TokenType) -> bool| {
+            Atoms::new(vocabulary.of_type(wanted).map(|(text, id)| {
+                let swallows_space = phi3 && !matches!(text, "<unk>" | "<s>" | "<|endoftext|>");
+                (text, Atom { id, swallows_space })
+            }))
+        };
+        Ok(Self {
+            bpe,
+            cut,
+            user_defined: atoms(|ty| ty == TokenType::UserDefined)?,
+            special: atoms(|ty| ty == TokenType::UserDefined || !is_text(ty))?,
+            vocabulary,
+            bos: rules.bos,
+            eos: rules.eos,
+            sha256,
+        })
+    }
+
+    /// Like [`encode`](Tokenizer::encode), but special tokens spelled out in
+    /// `text` become their ids. For chat templates, never for what a user wrote.
+    ///
+    /// # Errors
+    /// When the text cannot be expressed in the vocabulary.
+    pub fn encode_with_special(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        self.encode_around(&self.special, text)
+    }
+
+    /// The bytes that `id` stands for, which need be no UTF-8. Special tokens
+    /// stand for their names.
+    ///
+    /// # Errors
+    /// When the id is outside the vocabulary.
+    pub fn token_bytes(&self, id: TokenId) -> Result<&[u8], TokenizerError> {
+        let bytes = self.vocabulary.bytes.get(id as usize);
+        bytes.map(|bytes| &**bytes).ok_or_else(|| self.no_such_token(id))
+    }
+
+    /// What `id` is for.
+    ///
+    /// # Errors
+    /// When the id is outside the vocabulary.
+    pub fn token_type(&self, id: TokenId) -> Result<TokenType, TokenizerError> {
+        let ty = self.vocabulary.types.get(id as usize);
+        ty.copied().ok_or_else(|| self.no_such_token(id))
+    }
+
+    /// Number of tokens.
+    #[must_use]
+    pub fn vocabulary_size(&self) -> usize {
+        self.vocabulary.len()
+    }
+
+    /// Decodes one token at a time, as generation goes along.
+    #[must_use]
+    pub fn stream(&self) -> StreamDecoder<'_> {
+        StreamDecoder::new(self)
+    }
+
+    fn no_such_token(&self, id: TokenId) -> TokenizerError {
+        TokenizerError(format!("token {id} is outside the vocabulary of {}", self.vocabulary.len()))
+    }
+
+    fn encode_around(&self, atoms: &Atoms, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        let mut ids = Vec::new();
+        let mut after_atom = true;
+        for fragment in atoms.split(text) {
+            match fragment {
+                Fragment::Atom(id) => ids.push(id),
+                Fragment::Text(text) => self.encode_text(text, after_atom, &mut ids)?,
+            }
+            after_atom = matches!(fragment, Fragment::Atom(_));
+        }
+        Ok(ids)
+    }
+
+    /// `first` says that no text but at most an atom stands before.
+    fn encode_text(
+        &self,
+        text: &str,
+        first: bool,
+        ids: &mut Vec<TokenId>,
+    ) -> Result<(), TokenizerError> {
+        match &self.cut {
+            Cut::Nowhere { add_space_prefix } => {
+                let prefix = if *add_space_prefix && first { SPACE } else { "" };
+                self.merge(&[prefix, &text.replace(' ', SPACE)].concat(), ids)
+            }
+            Cut::Bytes(patterns) => words(patterns, text)
+                .into_iter()
+                .try_for_each(|word| self.merge(&byte_level::encode(word), ids)),
+            Cut::Text(patterns) => {
+                words(patterns, &text.replace(' ', SPACE)).into_iter().try_for_each(|word| {
+                    // Lines of newlines are tokens that no merge leads to.
+                    let newlines = word.bytes().all(|byte| byte == b'\n');
+                    match self.vocabulary.id(word).filter(|_| newlines) {
+                        Some(id) => ids.push(id),
+                        None => self.merge(word, ids)?,
+                    }
+                    Ok(())
+                })
+            }
+        }
+    }
+
+    fn merge(&self, word: &str, ids: &mut Vec<TokenId>) -> Result<(), TokenizerError> {
+        let tokens = self
+            .bpe
+            .tokenize(word)
+            .map_err(|error| TokenizerError(format!("cannot tokenize `{word}`: {error}")))?;
+        // The crate drops characters that it has no token for.
+        let covered: usize = tokens.iter().map(|token| token.offsets.1 - token.offsets.0).sum();
+        if covered != word.len() {
+            return Err(self.uncovered(word));
+        }
+        ids.extend(tokens.iter().map(|token| token.id));
+        Ok(())
+    }
+
+    fn uncovered(&self, word: &str) -> TokenizerError {
+        let has_token = |c: &char| self.vocabulary.id(c.encode_utf8(&mut [0; 4])).is_some();
+        let missing = word.chars().find(|c| !has_token(c)).unwrap_or_default().to_string();
+        TokenizerError(match (&self.cut, byte_level::decode(&missing).as_deref()) {
+            (Cut::Bytes(_), Some([byte])) => {
+                format!("the vocabulary has no token for byte {byte:#04x}")
+            }
+            _ => format!("the vocabulary has no token for `{missing}`"),
+        })
+    }
+}
+
+impl Tokenizer for GgufTokenizer {
+    fn encode(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        self.encode_around(&self.user_defined, text)
+    }
+
+    /// Leaves out the space that [`encode`](Tokenizer::encode) put in front.
+    fn decode(&self, ids: &[TokenId]) -> Result<String, TokenizerError> {
+        let mut bytes = Vec::new();
+        for &id in ids {
+            bytes.extend_from_slice(self.token_bytes(id)?);
+        }
+        let spaced = matches!(self.cut, Cut::Nowhere { add_space_prefix: true });
+        let own = bytes.strip_prefix(b" ").filter(|_| spaced).unwrap_or(&bytes);
+        Ok(String::from_utf8_lossy(own).into_owned())
+    }
+
+    fn bos(&self) -> Option<TokenId> {
+        self.bos
+    }
+
+    fn eos(&self) -> Option<TokenId> {
+        self.eos
+    }
+
+    fn sha256(&self) -> &str {
+        &self.sha256
+    }
+}
+
+/// Cuts `text` with each pattern in turn.
+fn words<'t>(patterns: &[SysRegex], text: &'t str) -> Vec<&'t str> {
+    let mut pieces = vec![text];
+    for pattern in patterns {
+        let mut finer = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            let mut rest = 0;
+            for (start, end) in pattern.find_iter(piece) {
+                finer.extend([&piece[rest..start], &piece[start..end]]);
+                rest = end;
+            }
+            finer.push(&piece[rest..]);
+        }
+        finer.retain(|piece| !piece.is_empty());
+        pieces = finer;
+    }
+    pieces
+}
+
+fn special_id(
+    metadata: &Metadata,
+    vocabulary: &Vocabulary,
+    key: &'static str,
+) -> Result<Option<TokenId>, TokenizerBuildError> {
+    match metadata.find::<TokenId>(key)? {
+        Some(id) if id as usize >= vocabulary.len() => Err(TokenizerBuildError::SpecialToken {
+            key,
+            id,
+            tokens: vocabulary.len(),
+        }),
+        id => Ok(id),
+    }
+}
+
+/// BOS, if the model wants one.
+fn bos(
+    metadata: &Metadata,
+    vocabulary: &Vocabulary,
+    wanted_by_default: bool,
+    default: Option<TokenId>,
+) -> Result<Option<TokenId>, TokenizerBuildError> {
+    let wanted = metadata.find(ADD_BOS)?.unwrap_or(wanted_by_default);
+    let id = special_id(metadata, vocabulary, BOS)?.or(default);
+    Ok(id.filter(|_| wanted))
+}
+
+/// Phi-3's special tokens, but for three, take the white space after them
+/// along; GGUF has no key for that, so llama.cpp goes by the name too.
+fn is_phi3(metadata: &Metadata) -> bool {
+    let name = metadata.find::<&str>("general.name").ok().flatten().unwrap_or_default();
+    let name = name.to_ascii_lowercase();
+    name.contains("phi-3") || name.contains("phi3")
+}

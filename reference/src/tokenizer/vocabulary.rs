@@ -1,0 +1,174 @@
+//! Tokens, their types and the bytes they stand for.
+
+use std::collections::HashMap;
+
+use engine::TokenId;
+
+use super::{TokenizerBuildError, byte_level};
+use crate::gguf::Metadata;
+
+const TOKENS: &str = "tokenizer.ggml.tokens";
+const TYPES: &str = "tokenizer.ggml.token_type";
+pub(super) const SCORES: &str = "tokenizer.ggml.scores";
+
+/// What a token is for, as GGUF tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenType {
+    /// The file does not say.
+    Undefined,
+    /// A piece of text.
+    Normal,
+    /// Stands for text outside the vocabulary.
+    Unknown,
+    /// Marks structure, such as the beginning of a text or of a turn.
+    Control,
+    /// A piece of text that is never cut or merged.
+    UserDefined,
+    /// Takes room in the vocabulary.
+    Unused,
+    /// One byte of text that no other token covers.
+    Byte,
+}
+
+impl TokenType {
+    fn from_id(id: i32) -> Option<Self> {
+        use TokenType::*;
+        let types = [Undefined, Normal, Unknown, Control, UserDefined, Unused, Byte];
+        types.get(usize::try_from(id).ok()?).copied()
+    }
+}
+
+/// How tokens spell bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// One character of GPT-2's alphabet per byte.
+    ByteLevel,
+    /// UTF-8 with `▁` for spaces, and byte tokens `<0x00>` to `<0xFF>`.
+    Text,
+}
+
+#[derive(Debug)]
+pub(super) struct Vocabulary {
+    pub(super) tokens: Vec<String>,
+    pub(super) types: Vec<TokenType>,
+    /// Empty when the file has none.
+    pub(super) scores: Vec<f32>,
+    /// What each token decodes to.
+    pub(super) bytes: Vec<Box<[u8]>>,
+    ids: HashMap<String, TokenId>,
+}
+
+impl Vocabulary {
+    pub(super) fn read(metadata: &Metadata, spelling: Spelling) -> Result<Self, TokenizerBuildError> {
+        let tokens = metadata.get::<&[String]>(TOKENS)?.to_vec();
+        if tokens.is_empty() || TokenId::try_from(tokens.len()).is_err() {
+            return Err(TokenizerBuildError::Size(tokens.len()));
+        }
+        let scores = match metadata.find::<&[f32]>(SCORES)? {
+            Some(scores) => per_token(SCORES, scores.to_vec(), &tokens)?,
+            None => Vec::new(),
+        };
+        let types = match metadata.find::<Vec<i32>>(TYPES)? {
+            Some(types) => read_types(&per_token(TYPES, types, &tokens)?)?,
+            None => tokens.iter().map(|token| guess_type(token, spelling)).collect(),
+        };
+        let ids = index(&tokens)?;
+        let bytes = tokens
+            .iter()
+            .zip(&types)
+            .enumerate()
+            .map(|(id, (text, &ty))| token_bytes(id, text, ty, spelling))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { tokens, types, scores, bytes, ids })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    pub(super) fn id(&self, token: &str) -> Option<TokenId> {
+        self.ids.get(token).copied()
+    }
+
+    /// Tokens of the types that `wanted` lets through, with their ids.
+    pub(super) fn of_type(
+        &self,
+        wanted: impl Fn(TokenType) -> bool,
+    ) -> impl Iterator<Item = (&str, TokenId)> {
+        // Empty tokens fill holes in the vocabulary; no text has them.
+        let named = self.ids.iter().map(|(text, &id)| (text.as_str(), id));
+        named.filter(move |&(_, id)| wanted(self.types[id as usize]))
+    }
+}
+
+fn per_token<T>(
+    key: &'static str,
+    items: Vec<T>,
+    tokens: &[String],
+) -> Result<Vec<T>, TokenizerBuildError> {
+    if items.len() == tokens.len() {
+        return Ok(items);
+    }
+    Err(TokenizerBuildError::Length {
+        key,
+        found: items.len(),
+        tokens: tokens.len(),
+    })
+}
+
+fn read_types(ids: &[i32]) -> Result<Vec<TokenType>, TokenizerBuildError> {
+    let read = |(id, &found)| {
+        TokenType::from_id(found).ok_or(TokenizerBuildError::TokenType { id, found })
+    };
+    ids.iter().enumerate().map(read).collect()
+}
+
+fn guess_type(token: &str, spelling: Spelling) -> TokenType {
+    match spelling {
+        Spelling::Text if byte_of(token).is_some() => TokenType::Byte,
+        _ => TokenType::Normal,
+    }
+}
+
+fn index(tokens: &[String]) -> Result<HashMap<String, TokenId>, TokenizerBuildError> {
+    let mut ids = HashMap::with_capacity(tokens.len());
+    for (second, text) in tokens.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
+        if let Some(first) = ids.insert(text.clone(), second as TokenId) {
+            return Err(TokenizerBuildError::Duplicate {
+                text: text.clone(),
+                first: first as usize,
+                second,
+            });
+        }
+    }
+    Ok(ids)
+}
+
+fn token_bytes(
+    id: usize,
+    text: &str,
+    ty: TokenType,
+    spelling: Spelling,
+) -> Result<Box<[u8]>, TokenizerBuildError> {
+    let bytes = match (ty, spelling) {
+        (TokenType::Control | TokenType::Unknown, _) => text.as_bytes().to_vec(),
+        (TokenType::Byte, _) => match byte_of(text) {
+            Some(byte) => vec![byte],
+            None => return Err(TokenizerBuildError::Byte { id, text: text.into() }),
+        },
+        (_, Spelling::Text) => text.replace(super::SPACE, " ").into_bytes(),
+        // Added tokens are stored as they read.
+        (TokenType::UserDefined, Spelling::ByteLevel) => text.as_bytes().to_vec(),
+        (_, Spelling::ByteLevel) => {
+            byte_level::decode(text).unwrap_or_else(|| text.as_bytes().to_vec())
+        }
+    };
+    Ok(bytes.into())
+}
+
+/// The byte that `<0xNN>` names.
+fn byte_of(token: &str) -> Option<u8> {
+    let hex = token.strip_prefix("<0x")?.strip_suffix('>')?;
+    let digits = hex.len() == 2 && hex.bytes().all(|c| c.is_ascii_hexdigit());
+    digits.then(|| u8::from_str_radix(hex, 16).ok()).flatten()
+}

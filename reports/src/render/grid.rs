@@ -1,0 +1,153 @@
+//! The summary that every tabular format shows: per suite, engines in rows
+//! and headline metrics in columns.
+
+use crate::render::number;
+use crate::{CellRecord, Failure, Metric, RunRecord, Status, Verdict};
+
+/// One suite.
+pub(super) struct Grid<'a> {
+    pub(super) suite: &'a str,
+    /// Metric names without the suite, and units.
+    pub(super) columns: Vec<(&'a str, &'a str)>,
+    pub(super) rows: Vec<Row<'a>>,
+}
+
+pub(super) struct Row<'a> {
+    pub(super) engine: &'a str,
+    /// One entry a column, `None` where the engine has no such figure.
+    pub(super) values: Vec<Option<&'a Metric>>,
+    pub(super) verdict: Verdict,
+    /// `pass`, `2 failed`, `crash`, …
+    pub(super) outcome: String,
+}
+
+/// The grids of a record, one a suite.
+pub(super) fn grids(record: &RunRecord) -> Vec<Grid<'_>> {
+    record
+        .suites()
+        .into_iter()
+        .map(|suite| grid(record, suite))
+        .collect()
+}
+
+fn grid<'a>(record: &'a RunRecord, suite: &'a str) -> Grid<'a> {
+    let cells: Vec<&CellRecord> = record
+        .cells
+        .iter()
+        .filter(|cell| cell.suite == suite)
+        .collect();
+    let mut columns: Vec<(&str, &str)> = Vec::new();
+    for metric in cells
+        .iter()
+        .flat_map(|cell| &cell.metrics)
+        .filter(|metric| metric.headline)
+    {
+        let column = (short_name(&metric.name), metric.unit.as_str());
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
+    let rows = cells
+        .iter()
+        .map(|cell| {
+            let (verdict, outcome) = outcome(cell);
+            Row {
+                engine: &cell.engine.spec,
+                values: columns
+                    .iter()
+                    .map(|(name, _)| {
+                        cell.metrics
+                            .iter()
+                            .find(|metric| metric.headline && short_name(&metric.name) == *name)
+                    })
+                    .collect(),
+                verdict,
+                outcome,
+            }
+        })
+        .collect();
+    Grid {
+        suite,
+        columns,
+        rows,
+    }
+}
+
+/// The last part of `suite.case.metric`.
+fn short_name(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
+fn outcome(cell: &CellRecord) -> (Verdict, String) {
+    match &cell.status {
+        Status::Failed(failure) => return (Verdict::Fail, failure.kind.clone()),
+        Status::Skipped { .. } => return (Verdict::Skip, "skipped".into()),
+        Status::Completed => {}
+    }
+    let count = |verdict| cell.metrics.iter().filter(|m| m.verdict == verdict).count();
+    match (count(Verdict::Fail), count(Verdict::Pass)) {
+        (0, 0) => (Verdict::Info, "info".into()),
+        (0, _) => (Verdict::Pass, "pass".into()),
+        (failed, _) => (Verdict::Fail, format!("{failed} failed")),
+    }
+}
+
+/// `0.9871 ±0.0021`: the figure and half the width of its interval.
+pub(super) fn figure(metric: &Metric) -> String {
+    let Some(value) = metric.value else {
+        return "undefined".into();
+    };
+    match (metric.ci_low, metric.ci_high) {
+        (Some(low), Some(high)) if low < high => {
+            format!("{} ±{}", number(value), short((high - low) / 2.0))
+        }
+        _ => number(value),
+    }
+}
+
+/// A width needs no more than two digits.
+fn short(value: f64) -> String {
+    if !(1e-3..1e6).contains(&value) {
+        return format!("{value:.0e}");
+    }
+    let decimals = (1 - value.log10().floor() as i32).max(0);
+    format!("{value:.*}", decimals as usize)
+}
+
+/// What went wrong, one line each: failed gates, failed engines, skipped cells.
+pub(super) fn findings(record: &RunRecord) -> Vec<(Verdict, String)> {
+    let mut findings = Vec::new();
+    for cell in &record.cells {
+        let engine = &cell.engine.spec;
+        match &cell.status {
+            Status::Failed(Failure { kind, message }) => {
+                findings.push((
+                    Verdict::Fail,
+                    format!("{engine}  {}: {kind}: {message}", cell.suite),
+                ));
+            }
+            Status::Skipped { why } => {
+                findings.push((Verdict::Skip, format!("{engine}  {}: {why}", cell.suite)));
+            }
+            Status::Completed => {}
+        }
+        for metric in cell
+            .metrics
+            .iter()
+            .filter(|metric| metric.verdict == Verdict::Fail)
+        {
+            let value = metric.value.map_or("undefined".into(), number);
+            let gate = metric.gate.as_deref().unwrap_or("no gate");
+            let why = metric
+                .why
+                .as_deref()
+                .map(|why| format!(" ({why})"))
+                .unwrap_or_default();
+            findings.push((
+                Verdict::Fail,
+                format!("{engine}  {} = {value}, must be {gate}{why}", metric.name),
+            ));
+        }
+    }
+    findings
+}

@@ -1,0 +1,17 @@
+//! A record as text: for people, for spreadsheets, for CI systems.
+
+mod csv;
+mod grid;
+mod junit;
+mod markdown;
+mod number;
+mod table;
+
+pub use self::csv::csv;
+pub use self::junit::junit;
+pub use self::markdown::markdown;
+pub use self::number::number;
+pub use self::table::{Style, table};
+
+#[cfg(test)]
+pub(crate) mod fixtures;
