@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use crate::tolerance::logit_nmse_bound;
+use crate::tolerance::{product_noise, worst_gain};
 use crate::{
     Capability, Engine, EngineError, EngineInfo, EngineOptions, FailureKind, Logits, Model,
     ModelArtifact, NumberFormat, Numerics, Session, TokenId, Want,
@@ -163,7 +163,7 @@ impl<'a> Subject<'a> {
             model,
             info,
             tokens,
-            tolerance: logit_nmse_bound(numerics, config),
+            tolerance: worst_gain(config) * product_noise(numerics, config),
         }
     }
 

@@ -18,32 +18,30 @@
 //!   cancel (`tests/format_noise.rs` of the reference crate holds the model
 //!   to the measured error of every format on trained weights).
 //!
-//! # From weights to logits
+//! # From numbers to logits
 //!
-//! A pre-norm decoder adds the outputs of `2 L` sub-blocks (attention, feed
-//! forward) into a residual stream. Let every matrix product add an
-//! independent relative noise `ε²`; at most four stand in series in a
-//! sub-block (attention's q, k, v, o; a feed forward has three), so a sub-block
-//! contributes `c = 4 ε²` of its own and passes on the relative noise of its
-//! input (unit gain). If the outputs have equal energy and are uncorrelated,
-//! the relative noise `ν` of the stream obeys `ν_n = mean_{j<n}(ν_j + c)`, whose
-//! solution is `ν_n = c · H_n` with the harmonic number `H_n`. The head is one
-//! product more:
+//! A matrix product rounds its input and its output, reads rounded weights, and
+//! in attention rounded keys and values; in f32 it also rounds `K` partial sums
+//! whose energy grows linearly up to that of the result (half of `K` for each
+//! of the two engines compared). So [`product_noise`] is
 //!
 //! ```text
-//! NMSE(logits) ≤ ε² · (4 · H(2L) + 1)
+//! ε² = noise(weights) + 2 · noise(activations) + noise(kv) + K · noise(f32)
 //! ```
 //!
-//! with `ε² = noise(weights) + 2 · noise(activations) + noise(kv) +
-//! K · noise(f32)`: a product rounds its input and its output, attention reads
-//! rounded keys and values, and an f32 dot product of length `K` rounds `K`
-//! partial sums whose energy grows linearly up to that of the result (half of
-//! `K` for each of the two engines compared).
+//! How much of it reaches the logits is a property of the network, its *noise
+//! gain* `g`: `NMSE(logits) = g · ε²` while errors are small. A suite that can
+//! measures it, by running the baseline once more with weights of known noise.
 //!
-//! It is an estimate for networks whose sub-blocks do not amplify noise; a
-//! trained network with dropout or weight decay is such a one. What a suite
-//! makes of it (and how much of it the fixture uses up) is in the book under
-//! *parity*.
+//! Without that, [`worst_gain`] bounds it. A pre-norm decoder adds the outputs
+//! of `2 L` sub-blocks (attention, feed forward) into a residual stream. At
+//! most four products stand in series in a sub-block (attention's q, k, v, o),
+//! so it contributes `c = 4 ε²` of its own and passes on the relative noise of
+//! its input. If the outputs have equal energy and are uncorrelated, the
+//! relative noise `ν` of the stream obeys `ν_n = mean_{j<n}(ν_j + c)`, solved by
+//! `ν_n = c · H_n` with the harmonic number `H_n`. The head is one product more:
+//! `g ≤ 4 · H(2L) + 1`. Trained weights amplify what they were trained on and
+//! not the noise, so they stay far below it.
 
 use crate::format::Structure;
 use crate::{ModelConfig, NumberFormat, Numerics};
@@ -75,10 +73,10 @@ pub fn noise_to_signal(format: NumberFormat) -> f64 {
     }
 }
 
-/// Bound on the normalised mean squared error of logits computed with
-/// `numerics` against exact ones; see the [module documentation](self).
+/// Relative squared error `ε²` that one matrix product of a model adds when
+/// computed with `numerics`; see the [module documentation](self).
 #[must_use]
-pub fn logit_nmse_bound(numerics: Numerics, model: &ModelConfig) -> f64 {
+pub fn product_noise(numerics: Numerics, model: &ModelConfig) -> f64 {
     let longest_dot = model.hidden.max(model.feed_forward).max(1) as f64;
     // Values held in f32 are exact as far as these comparisons go: rounding
     // while computing is the last term's business.
@@ -86,12 +84,18 @@ pub fn logit_nmse_bound(numerics: Numerics, model: &ModelConfig) -> f64 {
         NumberFormat::F32 => 0.0,
         narrower => noise_to_signal(narrower),
     };
-    let per_product = stored(numerics.weights)
+    stored(numerics.weights)
         + 2.0 * stored(numerics.activations)
         + stored(numerics.kv)
-        + longest_dot * noise_to_signal(NumberFormat::F32);
+        + longest_dot * noise_to_signal(NumberFormat::F32)
+}
+
+/// Upper bound on the noise gain of a network whose sub-blocks do not amplify
+/// noise; see the [module documentation](self).
+#[must_use]
+pub fn worst_gain(model: &ModelConfig) -> f64 {
     let harmonic: f64 = (1..=2 * model.layers).map(|n| 1.0 / n as f64).sum();
-    per_product * (4.0 * harmonic + 1.0)
+    4.0 * harmonic + 1.0
 }
 
 /// Second moments of the extremes of `n` standard normal variables.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use engine::{Capability, EngineError, FailureKind, Numerics};
+use engine::{Capability, EngineError, FailureKind};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use machine::State;
@@ -86,7 +86,7 @@ fn exit(tally: Tally) -> Exit {
 /// What became of the baseline of a suite.
 enum Baseline {
     Pending,
-    Ran(Numerics),
+    Ran,
     Failed,
 }
 
@@ -114,7 +114,7 @@ impl Place<'_> {
             None => self.measure(engine, baseline, &mut samples, &bar)?,
         };
         bar.finish_and_clear();
-        if self.index == 0 && !matches!(*baseline, Baseline::Ran(_)) {
+        if self.index == 0 && !matches!(*baseline, Baseline::Ran) {
             *baseline = Baseline::Failed;
         }
 
@@ -206,12 +206,21 @@ impl Place<'_> {
                 .open(&engine.model.artifact, &engine.own.options)
                 .map_err(SuiteError::Engine)?;
             let role = match *baseline {
-                Baseline::Ran(numerics) => Role::Candidate { baseline: numerics },
+                Baseline::Ran => Role::Candidate,
                 Baseline::Pending | Baseline::Failed => Role::Baseline,
             };
             let stem = format!("{}-{}", self.suite.suite.name(), self.index);
+            let options = engine.engine.describe().options;
+            let variant = |key: &str, value: &str| {
+                options.iter().any(|option| option.key == key).then(|| {
+                    let mut changed = engine.own.options.clone();
+                    changed.set(key, value);
+                    engine.engine.open(&engine.model.artifact, &changed)
+                })
+            };
             let mut cell = Cell {
                 model: &*model,
+                variant: &variant,
                 input: self.suite.input(&self.plan.engines[0]),
                 role,
                 scratch: self.scratch,
@@ -223,12 +232,12 @@ impl Place<'_> {
                 samples: &mut |sample| samples.push(sample),
             };
             let measurements = self.suite.suite.run(&mut cell)?;
-            Ok((measurements, model.numerics()))
+            Ok(measurements)
         }));
         match guarded {
-            Ok(Ok((measurements, numerics))) => {
+            Ok(Ok(measurements)) => {
                 if self.index == 0 {
-                    *baseline = Baseline::Ran(numerics);
+                    *baseline = Baseline::Ran;
                 }
                 Ok(Outcome::Completed(measurements))
             }

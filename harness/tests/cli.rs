@@ -31,7 +31,10 @@ fn refused(folder: &Path, arguments: &[&str], word: &str) {
     assert!(error.contains(word), "{arguments:?}: {error}");
     assert!(!error.contains("panicked"), "{error}");
     assert!(output.stdout.is_empty(), "{arguments:?}");
-    assert!(!folder.join(".harness").exists(), "{arguments:?} left a record");
+    assert!(
+        !folder.join(".harness").exists(),
+        "{arguments:?} left a record"
+    );
 }
 
 /// The fixture as a file, after `change`.
@@ -48,7 +51,9 @@ fn parity_on_the_embedded_model_passes_and_is_recorded() {
     let folder = TempDir::new().unwrap();
     let output = harness(
         folder.path(),
-        &["run", "--suite", "parity", "--quick", "--out", "r", "--format", "json"],
+        &[
+            "run", "--suite", "parity", "--quick", "--out", "r", "--format", "json",
+        ],
     );
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -107,11 +112,21 @@ fn two_bit_weights_fail_a_named_gate() {
     let folder = TempDir::new().unwrap();
     let output = harness(
         folder.path(),
-        &["run", "--suite", "parity", "--quick", "--engine", "reference:weights=q2_k"],
+        &[
+            "run",
+            "--suite",
+            "parity",
+            "--quick",
+            "--engine",
+            "reference:weights=q2_k",
+        ],
     );
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     let table = text(&output.stdout);
-    assert!(table.contains("FAIL  reference:weights=q2_k  parity.teacher_forced."), "{table}");
+    assert!(
+        table.contains("FAIL  reference:weights=q2_k  parity.teacher_forced."),
+        "{table}"
+    );
 }
 
 #[test]
@@ -125,7 +140,14 @@ fn one_flipped_bit_in_a_weight_fails_a_gate() {
     });
     let output = harness(
         folder.path(),
-        &["run", "--suite", "parity", "--quick", "--engine", &format!("reference:model={path}")],
+        &[
+            "run",
+            "--suite",
+            "parity",
+            "--quick",
+            "--engine",
+            &format!("reference:model={path}"),
+        ],
     );
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
 }
@@ -133,13 +155,30 @@ fn one_flipped_bit_in_a_weight_fails_a_gate() {
 #[test]
 fn every_format_is_well_formed() {
     let folder = TempDir::new().unwrap();
-    for (format, word) in [("csv", "schema,suite,engine"), ("junit", "<testsuites"), ("markdown", "### parity")] {
+    for (format, word) in [
+        ("csv", "schema,suite,engine"),
+        ("junit", "<testsuites"),
+        ("markdown", "### parity"),
+    ] {
         let output = harness(
             folder.path(),
-            &["run", "--suite", "parity", "--quick", "--engine", "reference:weights=q8_0", "--format", format],
+            &[
+                "run",
+                "--suite",
+                "parity",
+                "--quick",
+                "--engine",
+                "reference:weights=q8_0",
+                "--format",
+                format,
+            ],
         );
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        assert!(text(&output.stdout).contains(word), "{}", text(&output.stdout));
+        assert!(
+            text(&output.stdout).contains(word),
+            "{}",
+            text(&output.stdout)
+        );
     }
 }
 
@@ -157,12 +196,18 @@ fn bad_usage_is_exit_2() {
         (run(&["--set", "parity.ctx=1"]), "ctx"),
         (run(&["--set", "parity.windos=1"]), "windos"),
         (run(&["--set", "nonsense"]), "nonsense"),
-        (run(&["--set", "parity.text=/nonexistent.txt"]), "/nonexistent.txt"),
+        (
+            run(&["--set", "parity.text=/nonexistent.txt"]),
+            "/nonexistent.txt",
+        ),
         (run(&["--gate", "parity.kl_mean < 1"]), "parity.kl_mean < 1"),
         (run(&["--config", "/nonexistent.toml"]), "/nonexistent.toml"),
         (run(&["--model", "/nonexistent.gguf"]), "/nonexistent.gguf"),
         (run(&["--format", "yaml"]), "yaml"),
-        (vec!["model", "inspect", "/nonexistent.gguf"], "/nonexistent.gguf"),
+        (
+            vec!["model", "inspect", "/nonexistent.gguf"],
+            "/nonexistent.gguf",
+        ),
     ] {
         refused(folder.path(), &arguments, word);
     }
@@ -180,7 +225,11 @@ fn broken_texts_are_exit_2() {
         (file("empty.txt", b""), "0 tokens"),
         (file("short.txt", b"too short"), "fewer than one window"),
     ] {
-        refused(folder.path(), &["run", "--suite", "parity", "--set", &setting], word);
+        refused(
+            folder.path(),
+            &["run", "--suite", "parity", "--set", &setting],
+            word,
+        );
     }
 }
 
@@ -198,7 +247,11 @@ fn damaged_models_are_exit_2() {
     for part in 0..12 {
         let cut = (whole * part / 12) & !4095;
         let path = model(folder.path(), "cut.gguf", |bytes| bytes.truncate(cut));
-        refused(folder.path(), &["run", "--suite", "parity", "--model", &path], "cut.gguf");
+        refused(
+            folder.path(),
+            &["run", "--suite", "parity", "--model", &path],
+            "cut.gguf",
+        );
     }
     // Counts and lengths that no file could hold.
     for at in [TENSOR_COUNT, METADATA_COUNT, FIRST_KEY_LENGTH] {
@@ -211,7 +264,17 @@ fn damaged_models_are_exit_2() {
     }
     let path = folder.path().join("text.gguf");
     fs::write(&path, "not a model").unwrap();
-    refused(folder.path(), &["run", "--suite", "parity", "--model", path.to_str().unwrap()], "GGUF");
+    refused(
+        folder.path(),
+        &[
+            "run",
+            "--suite",
+            "parity",
+            "--model",
+            path.to_str().unwrap(),
+        ],
+        "GGUF",
+    );
 }
 
 #[test]
@@ -219,8 +282,15 @@ fn a_record_is_never_overwritten() {
     let folder = TempDir::new().unwrap();
     fs::create_dir(folder.path().join("r")).unwrap();
     fs::write(folder.path().join("r/run.json"), "mine").unwrap();
-    refused(folder.path(), &["run", "--suite", "parity", "--out", "r"], "already holds a run record");
-    assert_eq!(fs::read_to_string(folder.path().join("r/run.json")).unwrap(), "mine");
+    refused(
+        folder.path(),
+        &["run", "--suite", "parity", "--out", "r"],
+        "already holds a run record",
+    );
+    assert_eq!(
+        fs::read_to_string(folder.path().join("r/run.json")).unwrap(),
+        "mine"
+    );
 }
 
 #[test]
@@ -228,20 +298,37 @@ fn an_interrupted_run_keeps_its_record() {
     let folder = TempDir::new().unwrap();
     let mut child = Command::new(assert_cmd::cargo::cargo_bin!("harness"))
         .current_dir(folder.path())
-        .args(["run", "--suite", "parity", "--out", "r", "--set", "parity.windows=300"])
+        .args([
+            "run",
+            "--suite",
+            "parity",
+            "--out",
+            "r",
+            "--set",
+            "parity.windows=300",
+        ])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let record = folder.path().join("r/run.json");
     while !record.exists() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be interrupted");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "it ended before it could be interrupted"
+        );
         thread::sleep(Duration::from_millis(5));
     }
     // The handler is installed right after the record.
     thread::sleep(Duration::from_millis(200));
     let id = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let kept: Value = serde_json::from_str(&fs::read_to_string(record).unwrap()).unwrap();
     assert!(kept["provenance"]["ended"].is_null());
@@ -249,7 +336,10 @@ fn an_interrupted_run_keeps_its_record() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert!(!names.iter().any(|name| name.starts_with("scratch")), "{names:?}");
+    assert!(
+        !names.iter().any(|name| name.starts_with("scratch")),
+        "{names:?}"
+    );
 }
 
 #[test]
@@ -258,8 +348,18 @@ fn logits_can_be_kept() {
     let output = harness(
         folder.path(),
         &[
-            "run", "--suite", "parity", "--engine", "reference", "--out", "r", "--quick",
-            "--set", "parity.windows=1", "--set", "parity.save_logits=true",
+            "run",
+            "--suite",
+            "parity",
+            "--engine",
+            "reference",
+            "--out",
+            "r",
+            "--quick",
+            "--set",
+            "parity.windows=1",
+            "--set",
+            "parity.save_logits=true",
         ],
     );
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -281,13 +381,25 @@ fn lists_and_models_are_shown() {
         (vec!["machine"], "fingerprint"),
         (vec!["machine", "--format", "json"], "memory_bytes"),
         (vec!["model", "inspect"], "llama.block_count = 5"),
-        (vec!["model", "inspect", "--format", "json"], "\"blk.0.attn_q.weight\""),
+        (
+            vec!["model", "inspect", "--format", "json"],
+            "\"blk.0.attn_q.weight\"",
+        ),
         (vec!["model", "verify"], "is sound"),
         (vec!["completions", "bash"], "_harness"),
     ] {
         let output = harness(folder.path(), &arguments);
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
-        assert!(text(&output.stdout).contains(word), "{arguments:?}: {}", text(&output.stdout));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+        assert!(
+            text(&output.stdout).contains(word),
+            "{arguments:?}: {}",
+            text(&output.stdout)
+        );
     }
 }
 
@@ -296,17 +408,32 @@ fn verify_refuses_another_hash_and_a_nan() {
     let folder = TempDir::new().unwrap();
     let output = harness(folder.path(), &["model", "verify", "--sha256", "00"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("not 00"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("not 00"),
+        "{}",
+        text(&output.stderr)
+    );
     let path = model(folder.path(), "nan.gguf", |bytes| {
         let at = (bytes.len() / 2) & !1;
         bytes[at..at + 2].copy_from_slice(&0x7e00u16.to_le_bytes());
     });
     let output = harness(folder.path(), &["model", "verify", &path]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("NaN or infinity"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("NaN or infinity"),
+        "{}",
+        text(&output.stderr)
+    );
     // As an engine, the same file is a finding about the engine.
     let spec = format!("reference:model={path}");
-    let output = harness(folder.path(), &["run", "--suite", "parity", "--quick", "--engine", &spec]);
+    let output = harness(
+        folder.path(),
+        &["run", "--suite", "parity", "--quick", "--engine", &spec],
+    );
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stdout));
-    assert!(text(&output.stdout).contains("numerics"), "{}", text(&output.stdout));
+    assert!(
+        text(&output.stdout).contains("numerics"),
+        "{}",
+        text(&output.stdout)
+    );
 }

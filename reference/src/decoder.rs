@@ -23,11 +23,14 @@ pub(crate) struct Decoder {
     embedding: Tensor,
     blocks: Vec<Block>,
     output_norm: Tensor,
-    /// `[vocab, hidden]`; the embedding itself when tied.
+    /// `[hidden, vocab]`; the embedding transposed when tied.
     head: Tensor,
     rope: Rope,
 }
 
+/// Matrices are `[inputs, outputs]`, the transpose of how GGUF stores them:
+/// `gemm` packs its operands in that order, and packing a transposed one costs
+/// more than the product itself.
 struct Block {
     attention_norm: Tensor,
     query: Tensor,
@@ -54,21 +57,23 @@ impl Decoder {
         let head = weights
             .get_optional("output.weight", &[c.vocab, hidden])?
             .unwrap_or_else(|| embedding.clone());
+        let head = transposed(&head)?;
         let mut blocks = Vec::new();
         for index in 0..c.layers {
             let get = |name: &str, shape: &[usize]| {
                 weights.get(&format!("blk.{index}.{name}.weight"), shape)
             };
+            let matrix = |name, outputs, inputs| transposed(&get(name, &[outputs, inputs])?);
             blocks.push(Block {
                 attention_norm: get("attn_norm", &[hidden])?,
-                query: get("attn_q", &[q_dim, hidden])?,
-                key: get("attn_k", &[kv_dim, hidden])?,
-                value: get("attn_v", &[kv_dim, hidden])?,
-                output: get("attn_output", &[hidden, q_dim])?,
+                query: matrix("attn_q", q_dim, hidden)?,
+                key: matrix("attn_k", kv_dim, hidden)?,
+                value: matrix("attn_v", kv_dim, hidden)?,
+                output: matrix("attn_output", hidden, q_dim)?,
                 ffn_norm: get("ffn_norm", &[hidden])?,
-                gate: get("ffn_gate", &[inner, hidden])?,
-                up: get("ffn_up", &[inner, hidden])?,
-                down: get("ffn_down", &[hidden, inner])?,
+                gate: matrix("ffn_gate", inner, hidden)?,
+                up: matrix("ffn_up", inner, hidden)?,
+                down: matrix("ffn_down", hidden, inner)?,
             });
         }
         let output_norm = weights.get("output_norm.weight", &[hidden])?;
@@ -107,7 +112,7 @@ impl Decoder {
 
     /// Logits `[n, vocab]` of hidden states `[n, hidden]`.
     pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        hidden.matmul(&self.head.t()?)
+        hidden.matmul(&self.head)
     }
 
     /// `x / sqrt(mean(x²) + ε) · w` (Zhang & Sennrich 2019).
@@ -118,7 +123,7 @@ impl Decoder {
     }
 
     fn linear(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        self.round(x.matmul(&weight.t()?)?)
+        self.round(x.matmul(weight)?)
     }
 
     /// Grouped-query causal attention over the cache and the new tokens.
@@ -167,6 +172,13 @@ impl Decoder {
             _ => Ok(x),
         }
     }
+}
+
+fn transposed(matrix: &Tensor) -> std::result::Result<Tensor, EngineError> {
+    matrix
+        .t()
+        .and_then(|view| view.contiguous())
+        .map_err(crate::failed)
 }
 
 /// `[n, start + n]`: 0 where row `i` may look (columns up to `start + i`), −∞

@@ -107,7 +107,12 @@ impl ReferenceSession<'_> {
                 Want::Last if index + 1 == pieces => hidden.narrow(0, piece.len() - 1, 1)?,
                 Want::Last | Want::None => continue,
             };
-            values.extend(decoder.logits(&wanted)?.flatten_all()?.to_vec1::<f32>()?);
+            let logits = decoder.logits(&wanted)?.flatten_all()?.to_vec1::<f32>()?;
+            // A prompt in one piece, the usual case, is not copied again.
+            match pieces {
+                1 => values = logits,
+                _ => values.extend(logits),
+            }
         }
         Ok(values)
     }

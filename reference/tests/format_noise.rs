@@ -39,7 +39,14 @@ fn predicted_noise_is_the_measured_one() {
         let (mut noise, mut signal) = (0.0, 0.0);
         for matrix in &matrices {
             let rounded = round_trip(matrix, format).unwrap();
-            let sum = |t: Tensor| t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+            let sum = |t: Tensor| {
+                t.sqr()
+                    .unwrap()
+                    .sum_all()
+                    .unwrap()
+                    .to_scalar::<f32>()
+                    .unwrap()
+            };
             // Every matrix weighs the same, as it does in the derivation.
             noise += f64::from(sum((rounded - matrix).unwrap())) / f64::from(sum(matrix.clone()));
             signal += 1.0;

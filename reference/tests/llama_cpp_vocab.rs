@@ -22,7 +22,10 @@ fn vocabularies() -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "gguf"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "gguf")
+        })
         .collect();
     paths.sort();
     assert!(!paths.is_empty(), "no vocabularies found");
@@ -76,7 +79,9 @@ fn rewriting_changes_no_byte() {
         let file = open(&path);
         let mut writer = Writer::new(file.metadata());
         for tensor in file.tensors() {
-            writer.declare(&tensor.name, &tensor.dims, tensor.ggml_type).unwrap();
+            writer
+                .declare(&tensor.name, &tensor.dims, tensor.ggml_type)
+                .unwrap();
         }
         let mut body = writer.begin(Vec::new()).unwrap();
         for tensor in file.tensors() {

@@ -1,8 +1,9 @@
 //! What a suite is given.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use engine::{EngineError, Model, Numerics, Tokenizer};
+use engine::{EngineError, Model, Tokenizer};
 
 use crate::logits_file::LogitsFileError;
 use crate::{Sample, SettingError, Settings, TextError};
@@ -11,6 +12,8 @@ use crate::{Sample, SettingError, Settings, TextError};
 pub struct Cell<'a> {
     /// The opened model.
     pub model: &'a dyn Model,
+    /// Opens the same engine once more with one option changed.
+    pub variant: Variant<'a>,
     /// What the engine is asked to read.
     pub input: Input<'a>,
     /// Whether this engine sets the mark or is held to it.
@@ -26,6 +29,10 @@ pub struct Cell<'a> {
     /// Takes raw samples as they are made.
     pub samples: &'a mut dyn FnMut(Sample),
 }
+
+/// Opens an engine once more with option `.0` set to `.1`; `None` when it has
+/// no such option.
+pub type Variant<'a> = &'a dyn Fn(&str, &str) -> Option<Result<Box<dyn Model>, EngineError>>;
 
 /// What every engine of a run is asked to read, and how.
 #[derive(Clone, Copy)]
@@ -44,10 +51,7 @@ pub enum Role {
     /// Others are held against it. Its cell runs first.
     Baseline,
     /// It is held against the baseline.
-    Candidate {
-        /// The formats the baseline computes with.
-        baseline: Numerics,
-    },
+    Candidate,
 }
 
 /// Why a cell has no result.
@@ -62,6 +66,9 @@ pub enum SuiteError {
     /// The text cannot be used.
     #[error(transparent)]
     Text(#[from] TextError),
+    /// The shared folder cannot be used.
+    #[error("cannot use {0}: {1}")]
+    Scratch(PathBuf, io::Error),
     /// Logits could not be kept or read back.
     #[error(transparent)]
     Logits(#[from] LogitsFileError),

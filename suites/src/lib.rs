@@ -11,7 +11,7 @@ pub mod parity;
 mod settings;
 mod text;
 
-pub use cell::{Cell, Input, Role, SuiteError};
+pub use cell::{Cell, Input, Role, SuiteError, Variant};
 pub use logits_file::{LogitsFile, LogitsFileError, LogitsWriter};
 pub use measurement::{Better, Comparison, Gate, Measurement, Sample};
 pub use settings::{Setting, SettingError, Settings};

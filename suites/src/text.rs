@@ -99,6 +99,12 @@ impl Windows {
         self.tokens.chunks(self.length)
     }
 
+    /// The first window; there always is one.
+    #[must_use]
+    pub fn first(&self) -> &[TokenId] {
+        &self.tokens[..self.length]
+    }
+
     /// All tokens, window after window.
     #[must_use]
     pub fn tokens(&self) -> &[TokenId] {

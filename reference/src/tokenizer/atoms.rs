@@ -103,10 +103,16 @@ mod tests {
     #[test]
     fn the_longest_leftmost_token_cuts() {
         use Fragment::{Atom, Text};
-        assert_eq!(atoms(false).split("x<s>>abc"), [Text("x"), Atom(2), Text("abc")]);
+        assert_eq!(
+            atoms(false).split("x<s>>abc"),
+            [Text("x"), Atom(2), Text("abc")]
+        );
         assert_eq!(atoms(false).split("a.c<s>"), [Atom(3), Atom(1)]);
         assert_eq!(atoms(false).split(""), []);
-        assert_eq!(atoms(false).split("<s> \nx"), [Atom(1), Text(" "), Atom(4), Text("x")]);
+        assert_eq!(
+            atoms(false).split("<s> \nx"),
+            [Atom(1), Text(" "), Atom(4), Text("x")]
+        );
         assert_eq!(atoms(true).split("<s> \nx "), [Atom(1), Text("x ")]);
     }
 

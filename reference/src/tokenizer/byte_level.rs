@@ -25,19 +25,26 @@ impl Alphabet {
                 free.next().unwrap_or_default()
             };
         }
-        let bytes = (0..=255).map(|byte: u8| (chars[usize::from(byte)], byte)).collect();
+        let bytes = (0..=255)
+            .map(|byte: u8| (chars[usize::from(byte)], byte))
+            .collect();
         Self { chars, bytes }
     }
 }
 
 /// `text` with each of its bytes written as a character.
 pub(super) fn encode(text: &str) -> String {
-    text.bytes().map(|byte| ALPHABET.chars[usize::from(byte)]).collect()
+    text.bytes()
+        .map(|byte| ALPHABET.chars[usize::from(byte)])
+        .collect()
 }
 
 /// The bytes that `token` stands for, unless it holds other characters.
 pub(super) fn decode(token: &str) -> Option<Vec<u8>> {
-    token.chars().map(|c| ALPHABET.bytes.get(&c).copied()).collect()
+    token
+        .chars()
+        .map(|c| ALPHABET.bytes.get(&c).copied())
+        .collect()
 }
 
 #[cfg(test)]

@@ -18,7 +18,11 @@ pub(super) struct Rules<'a> {
 
 /// SHA-256 of a canonical form: each list and string begins with its length, so
 /// that no two tokenizers share a form.
-pub(super) fn sha256(rules: &Rules<'_>, vocabulary: &Vocabulary, merges: &[(TokenId, TokenId)]) -> String {
+pub(super) fn sha256(
+    rules: &Rules<'_>,
+    vocabulary: &Vocabulary,
+    merges: &[(TokenId, TokenId)],
+) -> String {
     let mut form = Form(Sha256::new());
     form.text("harness tokenizer 1");
     form.text(rules.model);
@@ -41,11 +45,14 @@ pub(super) fn sha256(rules: &Rules<'_>, vocabulary: &Vocabulary, merges: &[(Toke
         form.number(left.into());
         form.number(right.into());
     }
-    form.0.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    form.0
+        .finalize()
+        .iter()
+        .fold(String::with_capacity(64), |mut hex, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
 }
 
 struct Form(Sha256);

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use engine::TokenId;
 
-use super::vocabulary::{TokenType, Vocabulary};
 use super::TokenizerBuildError;
+use super::vocabulary::{TokenType, Vocabulary};
 use crate::gguf::Metadata;
 
 const MERGES: &str = "tokenizer.ggml.merges";
@@ -19,7 +19,10 @@ pub(super) fn is_text(ty: TokenType) -> bool {
 }
 
 /// Reads merges from `metadata` and holds each against the vocabulary.
-pub(super) fn read(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Merges, TokenizerBuildError> {
+pub(super) fn read(
+    metadata: &Metadata,
+    vocabulary: &Vocabulary,
+) -> Result<Merges, TokenizerBuildError> {
     let lines = metadata.get::<&[String]>(MERGES)?;
     let mut seen = HashSet::with_capacity(lines.len());
     let mut merges = Vec::with_capacity(lines.len());
@@ -36,7 +39,9 @@ pub(super) fn read(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Merge
         };
         let (left, right) = (&line[..space], &line[space + 1..]);
         let id = |token: &str| {
-            let id = vocabulary.id(token).filter(|&id| is_text(vocabulary.types[id as usize]));
+            let id = vocabulary
+                .id(token)
+                .filter(|&id| is_text(vocabulary.types[id as usize]));
             id.ok_or_else(|| fault(format!("`{token}` is no text token of the vocabulary")))
         };
         let merge = (id(left)?, id(right)?);
@@ -62,7 +67,11 @@ pub(super) fn from_scores(vocabulary: &Vocabulary) -> Merges {
         let score = vocabulary.scores[id as usize];
         for (at, _) in token.char_indices().skip(1) {
             let (left, right) = token.split_at(at);
-            let part = |text| vocabulary.id(text).filter(|&id| is_merged(vocabulary.types[id as usize]));
+            let part = |text| {
+                vocabulary
+                    .id(text)
+                    .filter(|&id| is_merged(vocabulary.types[id as usize]))
+            };
             if let (Some(left_id), Some(right_id)) = (part(left), part(right)) {
                 ranked.push((score, left.len(), left_id, right_id));
             }
@@ -70,9 +79,14 @@ pub(super) fn from_scores(vocabulary: &Vocabulary) -> Merges {
     }
     ranked.sort_by(|a, b| {
         let best_first = b.0.total_cmp(&a.0);
-        best_first.then(b.1.cmp(&a.1)).then((a.2, a.3).cmp(&(b.2, b.3)))
+        best_first
+            .then(b.1.cmp(&a.1))
+            .then((a.2, a.3).cmp(&(b.2, b.3)))
     });
-    ranked.into_iter().map(|(_, _, left, right)| (left, right)).collect()
+    ranked
+        .into_iter()
+        .map(|(_, _, left, right)| (left, right))
+        .collect()
 }
 
 /// SentencePiece never builds byte tokens out of the letters of their names.

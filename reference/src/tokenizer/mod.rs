@@ -102,7 +102,11 @@ impl GgufTokenizer {
         name: &str,
         pre: &PreTokenizer,
     ) -> Result<Self, TokenizerBuildError> {
-        let spelling = if pre.raw_text { Spelling::Text } else { Spelling::ByteLevel };
+        let spelling = if pre.raw_text {
+            Spelling::Text
+        } else {
+            Spelling::ByteLevel
+        };
         let vocabulary = Vocabulary::read(metadata, spelling)?;
         let merges = merges::read(metadata, &vocabulary)?;
         let patterns = pre
@@ -155,9 +159,15 @@ impl GgufTokenizer {
     ) -> Result<Self, TokenizerBuildError> {
         let sha256 = hash::sha256(rules, &vocabulary, &merges);
         // Without special tokens the merges cannot spell one out of plain text.
-        let texts: Vocab = vocabulary.of_type(is_text).map(|(text, id)| (text.into(), id)).collect();
+        let texts: Vocab = vocabulary
+            .of_type(is_text)
+            .map(|(text, id)| (text.into(), id))
+            .collect();
         let spelled = |id: TokenId| vocabulary.tokens[id as usize].clone();
-        let merges = merges.into_iter().map(|(left, right)| (spelled(left), spelled(right))).collect();
+        let merges = merges
+            .into_iter()
+            .map(|(left, right)| (spelled(left), spelled(right)))
+            .collect();
         let bpe = BPE::builder()
             .vocab_and_merges(texts, merges)
             .byte_fallback(!matches!(cut, Cut::Bytes(_)))
@@ -199,7 +209,9 @@ impl GgufTokenizer {
     /// When the id is outside the vocabulary.
     pub fn token_bytes(&self, id: TokenId) -> Result<&[u8], TokenizerError> {
         let bytes = self.vocabulary.bytes.get(id as usize);
-        bytes.map(|bytes| &**bytes).ok_or_else(|| self.no_such_token(id))
+        bytes
+            .map(|bytes| &**bytes)
+            .ok_or_else(|| self.no_such_token(id))
     }
 
     /// What `id` is for.
@@ -224,7 +236,10 @@ impl GgufTokenizer {
     }
 
     fn no_such_token(&self, id: TokenId) -> TokenizerError {
-        TokenizerError(format!("token {id} is outside the vocabulary of {}", self.vocabulary.len()))
+        TokenizerError(format!(
+            "token {id} is outside the vocabulary of {}",
+            self.vocabulary.len()
+        ))
     }
 
     fn encode_around(&self, atoms: &Atoms, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
@@ -249,22 +264,28 @@ impl GgufTokenizer {
     ) -> Result<(), TokenizerError> {
         match &self.cut {
             Cut::Nowhere { add_space_prefix } => {
-                let prefix = if *add_space_prefix && first { SPACE } else { "" };
+                let prefix = if *add_space_prefix && first {
+                    SPACE
+                } else {
+                    ""
+                };
                 self.merge(&[prefix, &text.replace(' ', SPACE)].concat(), ids)
             }
             Cut::Bytes(patterns) => words(patterns, text)
                 .into_iter()
                 .try_for_each(|word| self.merge(&byte_level::encode(word), ids)),
             Cut::Text(patterns) => {
-                words(patterns, &text.replace(' ', SPACE)).into_iter().try_for_each(|word| {
-                    // Lines of newlines are tokens that no merge leads to.
-                    let newlines = word.bytes().all(|byte| byte == b'\n');
-                    match self.vocabulary.id(word).filter(|_| newlines) {
-                        Some(id) => ids.push(id),
-                        None => self.merge(word, ids)?,
-                    }
-                    Ok(())
-                })
+                words(patterns, &text.replace(' ', SPACE))
+                    .into_iter()
+                    .try_for_each(|word| {
+                        // Lines of newlines are tokens that no merge leads to.
+                        let newlines = word.bytes().all(|byte| byte == b'\n');
+                        match self.vocabulary.id(word).filter(|_| newlines) {
+                            Some(id) => ids.push(id),
+                            None => self.merge(word, ids)?,
+                        }
+                        Ok(())
+                    })
             }
         }
     }
@@ -275,7 +296,10 @@ impl GgufTokenizer {
             .tokenize(word)
             .map_err(|error| TokenizerError(format!("cannot tokenize `{word}`: {error}")))?;
         // The crate drops characters that it has no token for.
-        let covered: usize = tokens.iter().map(|token| token.offsets.1 - token.offsets.0).sum();
+        let covered: usize = tokens
+            .iter()
+            .map(|token| token.offsets.1 - token.offsets.0)
+            .sum();
         if covered != word.len() {
             return Err(self.uncovered(word));
         }
@@ -285,7 +309,11 @@ impl GgufTokenizer {
 
     fn uncovered(&self, word: &str) -> TokenizerError {
         let has_token = |c: &char| self.vocabulary.id(c.encode_utf8(&mut [0; 4])).is_some();
-        let missing = word.chars().find(|c| !has_token(c)).unwrap_or_default().to_string();
+        let missing = word
+            .chars()
+            .find(|c| !has_token(c))
+            .unwrap_or_default()
+            .to_string();
         TokenizerError(match (&self.cut, byte_level::decode(&missing).as_deref()) {
             (Cut::Bytes(_), Some([byte])) => {
                 format!("the vocabulary has no token for byte {byte:#04x}")
@@ -306,8 +334,16 @@ impl Tokenizer for GgufTokenizer {
         for &id in ids {
             bytes.extend_from_slice(self.token_bytes(id)?);
         }
-        let spaced = matches!(self.cut, Cut::Nowhere { add_space_prefix: true });
-        let own = bytes.strip_prefix(b" ").filter(|_| spaced).unwrap_or(&bytes);
+        let spaced = matches!(
+            self.cut,
+            Cut::Nowhere {
+                add_space_prefix: true
+            }
+        );
+        let own = bytes
+            .strip_prefix(b" ")
+            .filter(|_| spaced)
+            .unwrap_or(&bytes);
         Ok(String::from_utf8_lossy(own).into_owned())
     }
 
@@ -373,7 +409,11 @@ fn bos(
 /// Phi-3's special tokens, but for three, take the white space after them
 /// along; GGUF has no key for that, so llama.cpp goes by the name too.
 fn is_phi3(metadata: &Metadata) -> bool {
-    let name = metadata.find::<&str>("general.name").ok().flatten().unwrap_or_default();
+    let name = metadata
+        .find::<&str>("general.name")
+        .ok()
+        .flatten()
+        .unwrap_or_default();
     let name = name.to_ascii_lowercase();
     name.contains("phi-3") || name.contains("phi3")
 }

@@ -14,7 +14,10 @@ pub struct StreamDecoder<'a> {
 
 impl<'a> StreamDecoder<'a> {
     pub(super) fn new(tokenizer: &'a GgufTokenizer) -> Self {
-        Self { tokenizer, pending: Vec::new() }
+        Self {
+            tokenizer,
+            pending: Vec::new(),
+        }
     }
 
     /// The text that `id` completes, often less or more than the token's own.
@@ -23,7 +26,8 @@ impl<'a> StreamDecoder<'a> {
     /// # Errors
     /// When the id is outside the vocabulary; nothing is lost then.
     pub fn push(&mut self, id: TokenId) -> Result<String, TokenizerError> {
-        self.pending.extend_from_slice(self.tokenizer.token_bytes(id)?);
+        self.pending
+            .extend_from_slice(self.tokenizer.token_bytes(id)?);
         let complete = complete_len(&self.pending);
         let text = String::from_utf8_lossy(&self.pending[..complete]).into_owned();
         self.pending.drain(..complete);

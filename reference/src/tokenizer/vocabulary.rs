@@ -33,7 +33,15 @@ pub enum TokenType {
 impl TokenType {
     fn from_id(id: i32) -> Option<Self> {
         use TokenType::*;
-        let types = [Undefined, Normal, Unknown, Control, UserDefined, Unused, Byte];
+        let types = [
+            Undefined,
+            Normal,
+            Unknown,
+            Control,
+            UserDefined,
+            Unused,
+            Byte,
+        ];
         types.get(usize::try_from(id).ok()?).copied()
     }
 }
@@ -59,7 +67,10 @@ pub(super) struct Vocabulary {
 }
 
 impl Vocabulary {
-    pub(super) fn read(metadata: &Metadata, spelling: Spelling) -> Result<Self, TokenizerBuildError> {
+    pub(super) fn read(
+        metadata: &Metadata,
+        spelling: Spelling,
+    ) -> Result<Self, TokenizerBuildError> {
         let tokens = metadata.get::<&[String]>(TOKENS)?.to_vec();
         if tokens.is_empty() || TokenId::try_from(tokens.len()).is_err() {
             return Err(TokenizerBuildError::Size(tokens.len()));
@@ -70,7 +81,10 @@ impl Vocabulary {
         };
         let types = match metadata.find::<Vec<i32>>(TYPES)? {
             Some(types) => read_types(&per_token(TYPES, types, &tokens)?)?,
-            None => tokens.iter().map(|token| guess_type(token, spelling)).collect(),
+            None => tokens
+                .iter()
+                .map(|token| guess_type(token, spelling))
+                .collect(),
         };
         let ids = index(&tokens)?;
         let bytes = tokens
@@ -79,7 +93,13 @@ impl Vocabulary {
             .enumerate()
             .map(|(id, (text, &ty))| token_bytes(id, text, ty, spelling))
             .collect::<Result<_, _>>()?;
-        Ok(Self { tokens, types, scores, bytes, ids })
+        Ok(Self {
+            tokens,
+            types,
+            scores,
+            bytes,
+            ids,
+        })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -132,7 +152,11 @@ fn guess_type(token: &str, spelling: Spelling) -> TokenType {
 
 fn index(tokens: &[String]) -> Result<HashMap<String, TokenId>, TokenizerBuildError> {
     let mut ids = HashMap::with_capacity(tokens.len());
-    for (second, text) in tokens.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
+    for (second, text) in tokens
+        .iter()
+        .enumerate()
+        .filter(|(_, text)| !text.is_empty())
+    {
         if let Some(first) = ids.insert(text.clone(), second as TokenId) {
             return Err(TokenizerBuildError::Duplicate {
                 text: text.clone(),
@@ -154,7 +178,12 @@ fn token_bytes(
         (TokenType::Control | TokenType::Unknown, _) => text.as_bytes().to_vec(),
         (TokenType::Byte, _) => match byte_of(text) {
             Some(byte) => vec![byte],
-            None => return Err(TokenizerBuildError::Byte { id, text: text.into() }),
+            None => {
+                return Err(TokenizerBuildError::Byte {
+                    id,
+                    text: text.into(),
+                });
+            }
         },
         (_, Spelling::Text) => text.replace(super::SPACE, " ").into_bytes(),
         // Added tokens are stored as they read.

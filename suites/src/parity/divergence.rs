@@ -211,15 +211,20 @@ fn log_sum_exp(logits: &[f32]) -> f64 {
 /// `Σ p (log p − log q)` with `p` the softmax of `baseline`, `q` that of
 /// `candidate`.
 fn kl_divergence(baseline: &[f32], candidate: &[f32]) -> f64 {
-    let (lse_p, lse_q) = (log_sum_exp(baseline), log_sum_exp(candidate));
-    let kl: f64 = baseline
-        .iter()
-        .zip(candidate)
-        .map(|(&a, &b)| {
-            let log_p = f64::from(a) - lse_p;
-            log_p.exp() * (log_p - (f64::from(b) - lse_q))
-        })
-        .sum();
+    // With a = max z, Z = Σ e^(z−a), and b, W alike for the candidate:
+    // KL = Σ e^(z−a) ((z − a) − (ẑ − b)) / Z + ln W − ln Z, one exponential a
+    // logit and engine.
+    let max = |logits: &[f32]| f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let (a, b) = (max(baseline), max(candidate));
+    let (mut z_sum, mut w_sum, mut weighted) = (0.0, 0.0, 0.0);
+    for (&z, &w) in baseline.iter().zip(candidate) {
+        let (z, w) = (f64::from(z) - a, f64::from(w) - b);
+        let e = z.exp();
+        z_sum += e;
+        w_sum += w.exp();
+        weighted += e * (z - w);
+    }
+    let kl = weighted / z_sum + w_sum.ln() - z_sum.ln();
     // Rounding may leave a hair below the mathematical minimum of zero.
     kl.max(0.0)
 }

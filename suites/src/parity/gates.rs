@@ -1,8 +1,13 @@
 //! Tolerances of the suite, derived from number formats.
 //!
-//! The noise a format is allowed comes from [`engine::tolerance`]. No format is
-//! allowed more than 4-bit weights are: a release asks whether the *INT4* form
-//! still agrees, so coarser formats pass only if they are as good as that.
+//! What a format must add to the logits is `g · ε²`: its noise per matrix
+//! product ([`product_noise`]) times the network's noise gain, measured on the
+//! baseline in the same run. A gate allows [`MARGIN`] times that, so an engine
+//! fails once it is worse by a whole bit than the format it declares.
+//!
+//! No format is allowed more than 4-bit weights are: a release asks whether the
+//! *INT4* form still agrees, so coarser formats pass only if they are as good as
+//! that.
 //!
 //! From the allowed NMSE `β` the other gates follow. At a position whose centred
 //! logits have mean square `S²`, an allowed error has variance `σ² = β S²` per
@@ -10,57 +15,127 @@
 //! that do not depend on `p`; and the best token is overtaken by one that trails
 //! by `m` with probability `Φ(−m / (σ√2))`.
 
-use engine::tolerance::logit_nmse_bound;
-use engine::{ModelConfig, NumberFormat, Numerics};
+use engine::tolerance::{noise_to_signal, product_noise, worst_gain};
+use engine::{EngineError, Model, ModelConfig, NumberFormat, Numerics};
+use serde::{Deserialize, Serialize};
 
-use crate::{Comparison, Gate};
+use super::{divergence, prefill};
+use crate::cell::Variant;
+use crate::{Better, Comparison, Gate, Measurement};
+
+/// One bit: it doubles the step of a quantizer and so quadruples its noise.
+const MARGIN: f64 = 4.0;
 
 /// The coarsest 4-bit format: the most noise any format is allowed.
 const COARSEST: NumberFormat = NumberFormat::Q4_0;
 
-/// Allowed NMSE of a candidate against a baseline: noises of independent
-/// engines add.
-pub(super) fn nmse_bound(candidate: Numerics, baseline: Numerics, model: &ModelConfig) -> f64 {
-    let own = logit_nmse_bound(candidate, model);
-    let most = logit_nmse_bound(
-        Numerics {
+/// The format whose effect on the baseline tells the noise gain: fine enough
+/// for errors to stay linear, coarse enough to drown f32 rounding.
+const PROBE: NumberFormat = NumberFormat::Q8_0;
+
+/// What the baseline leaves for the engines held against it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Mark {
+    numerics: Numerics,
+    /// NMSE of logits over noise of a product.
+    gain: f64,
+    /// Whether `gain` was measured; else it is [`worst_gain`].
+    measured: bool,
+}
+
+impl Mark {
+    /// Measures the noise gain of `baseline` on one window, if the engine can
+    /// be opened with other weights.
+    pub(super) fn set(
+        baseline: &dyn Model,
+        variant: Variant<'_>,
+        tokens: &[u32],
+        logits: &engine::Logits,
+    ) -> Result<Self, EngineError> {
+        let (numerics, config) = (baseline.numerics(), baseline.config());
+        let probe = match numerics.weights {
+            NumberFormat::F32 => variant("weights", PROBE.name()),
+            // Noise on top of noise would not tell the two apart.
+            _ => None,
+        };
+        let Some(probe) = probe else {
+            return Ok(Self {
+                numerics,
+                gain: worst_gain(config),
+                measured: false,
+            });
+        };
+        let noisy = prefill(&*probe?, tokens)?;
+        let (mut noise, mut signal) = (0.0, 0.0);
+        for row in 0..logits.rows() {
+            let (n, s) = divergence::centred_energies(logits.row(row), noisy.row(row));
+            noise += n;
+            signal += s;
+        }
+        Ok(Self {
+            numerics,
+            gain: noise / signal / noise_to_signal(PROBE),
+            measured: true,
+        })
+    }
+
+    /// Allowed NMSE of `candidate`: noises of independent engines add.
+    pub(super) fn nmse_bound(&self, candidate: Numerics, model: &ModelConfig) -> f64 {
+        let most = Numerics {
             weights: COARSEST,
             ..candidate
-        },
-        model,
-    );
-    own.min(most) + logit_nmse_bound(baseline, model)
-}
+        };
+        let own = product_noise(candidate, model).min(product_noise(most, model));
+        MARGIN * self.gain * (own + product_noise(self.numerics, model))
+    }
 
-/// Names the formats a bound was derived from.
-pub(super) fn reason(candidate: Numerics, baseline: Numerics) -> String {
-    let weights = candidate.weights;
-    let capped =
-        engine::tolerance::noise_to_signal(weights) > engine::tolerance::noise_to_signal(COARSEST);
-    let weights = if capped {
-        format!("{COARSEST} weights, the coarsest allowed ({weights} is coarser)")
-    } else {
-        format!("{weights} weights")
-    };
-    format!(
-        "derived from {weights}, {} activations, {} KV against {} weights",
-        candidate.activations, candidate.kv, baseline.weights
-    )
-}
+    /// Gate for two ways through one engine: the weights are shared, so only
+    /// rounding on the way may differ.
+    pub(super) fn same_weights(&self, numerics: Numerics, model: &ModelConfig) -> Gate {
+        let numerics = Numerics {
+            weights: NumberFormat::F32,
+            ..numerics
+        };
+        Gate {
+            comparison: Comparison::AtMost,
+            bound: MARGIN * self.gain * product_noise(numerics, model),
+            because: format!(
+                "one bit over the noise of {} activations and {} KV; the weights are the same",
+                numerics.activations, numerics.kv
+            ),
+        }
+    }
 
-/// Gate for two ways through one engine: the weights are shared, so only
-/// rounding on the way may differ.
-pub(super) fn same_weights(numerics: Numerics, model: &ModelConfig) -> Gate {
-    let numerics = Numerics {
-        weights: NumberFormat::F32,
-        ..numerics
-    };
-    Gate {
-        comparison: Comparison::AtMost,
-        bound: logit_nmse_bound(numerics, model),
-        because: format!(
-            "derived from {} activations and {} KV; the weights are the same",
-            numerics.activations, numerics.kv
-        ),
+    /// The gain, for the record.
+    pub(super) fn measurement(&self) -> Measurement {
+        Measurement {
+            case: super::CASE,
+            metric: if self.measured {
+                "noise_gain"
+            } else {
+                "noise_gain_bound"
+            },
+            unit: "1",
+            better: Better::Equal,
+            value: self.gain,
+            n: 1,
+            interval: None,
+            gate: None,
+            headline: false,
+        }
+    }
+
+    /// Names what a bound was derived from.
+    pub(super) fn reason(&self, candidate: Numerics) -> String {
+        let weights = candidate.weights;
+        let weights = if noise_to_signal(weights) > noise_to_signal(COARSEST) {
+            format!("{COARSEST} weights, the coarsest allowed ({weights} is coarser)")
+        } else {
+            format!("{weights} weights")
+        };
+        format!(
+            "one bit over the noise of {weights}, {} activations, {} KV",
+            candidate.activations, candidate.kv
+        )
     }
 }

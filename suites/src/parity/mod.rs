@@ -8,15 +8,21 @@
 mod divergence;
 mod gates;
 
-use engine::{Capability, EngineError, FailureKind, Logits, Model, Numerics, Want};
+use std::path::Path;
+
+use engine::{Capability, EngineError, FailureKind, Logits, Model, Want};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use stats::{Block, BootstrapOptions, Interval, ratio_interval};
 
 use crate::logits_file::{LogitsFile, LogitsWriter, write_tokens};
 use crate::text::{self, Windows};
 use crate::{
-    Better, Cell, Gate, Input, Measurement, Role, Sample, Setting, SettingError, Suite, SuiteError,
+    Better, Cell, Comparison, Gate, Input, Measurement, Role, Sample, Setting, SettingError, Suite,
+    SuiteError,
 };
 use divergence::{Divergence, Row};
+use gates::Mark;
 
 const TEXT: Setting = Setting {
     key: "text",
@@ -41,7 +47,7 @@ const WINDOWS: Setting = Setting {
 };
 const DECODE_TOKENS: Setting = Setting {
     key: "decode_tokens",
-    default: "64",
+    default: "32",
     quick: "16",
     unit: "tokens",
     help: "how far prefill is held against token-by-token decoding",
@@ -118,21 +124,25 @@ impl Suite for Parity {
         }
         // One pass over the windows, then the first one again in two ways.
         let steps = (windows.count() + 1) as u64;
-        let mut forward = Forward::new(cell, &plan)?;
+        let first = prefill(cell.model, windows.first())?;
+        let mark = match cell.role {
+            Role::Baseline => {
+                let mark = Mark::set(cell.model, cell.variant, windows.first(), &first)?;
+                write_json(&cell.scratch.join(MARK), &mark)?;
+                mark
+            }
+            Role::Candidate => read_json(&cell.scratch.join(MARK))?,
+        };
+        let mut forward = Forward::new(cell, &plan, mark)?;
         for (index, window) in windows.iter().enumerate() {
             forward.window(cell, index, window)?;
             (cell.progress)(index as u64 + 1, steps);
         }
-        let first = forward.first.take().unwrap_or_default();
+        let repeated = forward.first.take().unwrap_or_default();
         let mut measurements = forward.finish(cell)?;
-        if let Some(window) = windows.iter().next() {
-            measurements.push(repeat(cell.model, window, &first)?);
-            measurements.push(prefill_against_decode(
-                cell.model,
-                &window[..plan.decode_tokens],
-                &first,
-            )?);
-        }
+        measurements.push(differing_logits(&first, &repeated));
+        let start = &windows.first()[..plan.decode_tokens];
+        measurements.push(prefill_against_decode(cell.model, start, &first, &mark)?);
         (cell.progress)(steps, steps);
         Ok(measurements)
     }
@@ -175,17 +185,18 @@ impl Plan {
 struct Forward {
     /// Where the logits go: for the candidates, and to be kept.
     writers: Vec<LogitsWriter>,
+    mark: Mark,
     /// What a candidate is held against, and how far it may stray.
     baseline: Option<(LogitsFile, f64)>,
     divergence: Divergence,
     /// Negative log-likelihood of each window, in nats.
     nll: Vec<Block>,
-    /// Logits of the first window, for the cases that repeat it.
+    /// Logits of the first window, to be held against another run of it.
     first: Option<Logits>,
 }
 
 impl Forward {
-    fn new(cell: &Cell<'_>, plan: &Plan) -> Result<Self, SuiteError> {
+    fn new(cell: &Cell<'_>, plan: &Plan, mark: Mark) -> Result<Self, SuiteError> {
         let (count, length) = (plan.windows.count(), plan.windows.length());
         let config = cell.model.config();
         let shared = cell.scratch.join("parity-baseline.npy");
@@ -195,9 +206,9 @@ impl Forward {
                 writers.push(LogitsWriter::create(&shared, count, length, config.vocab)?);
                 None
             }
-            Role::Candidate { baseline } => Some((
+            Role::Candidate => Some((
                 LogitsFile::open(&shared, count, length, config.vocab)?,
-                gates::nmse_bound(cell.model.numerics(), baseline, config),
+                mark.nmse_bound(cell.model.numerics(), config),
             )),
         };
         if plan.save_logits {
@@ -209,6 +220,7 @@ impl Forward {
         }
         Ok(Self {
             writers,
+            mark,
             baseline,
             divergence: Divergence::default(),
             nll: Vec::new(),
@@ -262,12 +274,12 @@ impl Forward {
         for writer in self.writers {
             writer.finish()?;
         }
-        let mut measurements = match (&self.baseline, cell.role) {
-            (Some((_, bound)), Role::Candidate { baseline }) => {
-                let because = gates::reason(cell.model.numerics(), baseline);
+        let mut measurements = match &self.baseline {
+            Some((_, bound)) => {
+                let because = self.mark.reason(cell.model.numerics());
                 self.divergence.measurements(*bound, &because)
             }
-            _ => Vec::new(),
+            None => vec![self.mark.measurement()],
         };
         let tokens = self.nll.iter().map(|block| block.denominator).sum::<f64>();
         let nats = self.nll.iter().map(|block| block.numerator).sum::<f64>();
@@ -291,6 +303,21 @@ impl Forward {
 }
 
 const CASE: &str = "teacher_forced";
+
+/// Where the baseline leaves its [`Mark`].
+const MARK: &str = "parity-mark.json";
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), SuiteError> {
+    let scratch = |source| SuiteError::Scratch(path.into(), source);
+    let text = serde_json::to_vec(value).map_err(|error| scratch(error.into()))?;
+    std::fs::write(path, text).map_err(scratch)
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, SuiteError> {
+    let scratch = |source| SuiteError::Scratch(path.into(), source);
+    let text = std::fs::read(path).map_err(scratch)?;
+    serde_json::from_slice(&text).map_err(|error| scratch(error.into()))
+}
 
 /// Interval of a mean over windows; `None` when there are too few to tell.
 fn interval_of_mean(blocks: &[Block]) -> Option<Interval> {
@@ -324,16 +351,15 @@ fn prefill(model: &dyn Model, tokens: &[u32]) -> Result<Logits, EngineError> {
     }
 }
 
-/// Runs the first window again: equal bits or not.
-fn repeat(model: &dyn Model, tokens: &[u32], first: &Logits) -> Result<Measurement, EngineError> {
-    let again = prefill(model, tokens)?;
+/// Two runs of the first window: equal bits or not.
+fn differing_logits(first: &Logits, repeated: &Logits) -> Measurement {
     let differing = first
         .values()
         .iter()
-        .zip(again.values())
+        .zip(repeated.values())
         .filter(|(a, b)| a.to_bits() != b.to_bits())
         .count();
-    Ok(Measurement {
+    Measurement {
         case: "repeat",
         metric: "differing_logits",
         unit: "logits",
@@ -342,12 +368,12 @@ fn repeat(model: &dyn Model, tokens: &[u32], first: &Logits) -> Result<Measureme
         n: first.values().len() as u64,
         interval: None,
         gate: Some(Gate {
-            comparison: crate::Comparison::Exactly,
+            comparison: Comparison::Exactly,
             bound: 0.0,
             because: "an engine gives the same bits for the same tokens".into(),
         }),
         headline: false,
-    })
+    }
 }
 
 /// Decodes `tokens` one by one and holds the logits against those of the
@@ -356,6 +382,7 @@ fn prefill_against_decode(
     model: &dyn Model,
     tokens: &[u32],
     prefill: &Logits,
+    mark: &Mark,
 ) -> Result<Measurement, EngineError> {
     let mut session = model.session()?;
     let (mut noise, mut signal) = (0.0, 0.0);
@@ -371,7 +398,6 @@ fn prefill_against_decode(
         noise += n;
         signal += s;
     }
-    let numerics: Numerics = model.numerics();
     Ok(Measurement {
         case: "prefill_decode",
         metric: "nmse",
@@ -380,7 +406,7 @@ fn prefill_against_decode(
         value: noise / signal,
         n: tokens.len() as u64,
         interval: None,
-        gate: Some(gates::same_weights(numerics, model.config())),
+        gate: Some(mark.same_weights(model.numerics(), model.config())),
         headline: false,
     })
 }
