@@ -5,8 +5,12 @@
 
 use std::hint::black_box;
 
-use harness_reference::gguf::Header;
+use gguf::Header;
 use libfuzzer_sys::fuzz_target;
+
+#[allow(dead_code, unreachable_pub, unused_imports)] // The reader alone is exercised.
+#[path = "../../reference/src/gguf/mod.rs"]
+mod gguf;
 
 fuzz_target!(|file: &[u8]| {
     let Ok(header) = Header::parse(file) else {

@@ -17,11 +17,10 @@ use crate::{engines, model};
 const REFERENCE: &str = "reference";
 
 /// What runs when no engine is named: the formats people ship.
-const DEFAULT_ENGINES: [&str; 6] = [
+const DEFAULT_ENGINES: [&str; 5] = [
     REFERENCE,
     "reference:activations=f16,kv=f16,weights=f16",
     "reference:weights=q8_0",
-    "reference:weights=q6_k",
     "reference:weights=q4_k",
     "reference:weights=q4_0",
 ];

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::MetadataError;
-use super::value::{FromValue, Mismatch, Value};
+use super::convert::{FromValue, Mismatch};
+use super::value::Value;
 
 /// Keys and values, in the order of the file.
 #[derive(Clone, Debug, Default)]

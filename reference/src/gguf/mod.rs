@@ -33,6 +33,7 @@
 //! # }
 //! ```
 
+mod convert;
 mod cursor;
 mod error;
 mod metadata;
@@ -48,12 +49,13 @@ use std::path::Path;
 use engine::{ArtifactSource, ModelArtifact};
 use memmap2::Mmap;
 
+pub use convert::{FromValue, Mismatch};
 pub use error::{GgufError, MetadataError};
 pub use metadata::Metadata;
 pub use parse::{DEFAULT_ALIGNMENT, Header};
 pub use tensor::TensorInfo;
 pub use types::{GgmlType, UnknownType};
-pub use value::{Array, FromValue, Mismatch, Value};
+pub use value::{Array, Value};
 pub use write::{BodyWriter, WriteError, Writer};
 
 /// An open GGUF file: its checked header and its bytes.

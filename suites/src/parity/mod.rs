@@ -40,7 +40,7 @@ const CTX: Setting = Setting {
 };
 const WINDOWS: Setting = Setting {
     key: "windows",
-    default: "8",
+    default: "6",
     quick: "4",
     unit: "windows",
     help: "how many windows to spread over the text",
