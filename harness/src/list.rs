@@ -31,7 +31,7 @@ pub(crate) fn engines(format: ListFormat) -> Result<Exit> {
             info.id, info.version, info.device, info.about
         );
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
+        table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
             "option",
             "default",
             "what it does",
@@ -70,7 +70,7 @@ pub(crate) fn suites(format: ListFormat) -> Result<Exit> {
     for suite in suites::all() {
         text += &format!("{}: {}\n", suite.name(), suite.about());
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
+        table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
             "setting",
             "default",
             "--quick",

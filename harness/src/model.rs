@@ -128,7 +128,7 @@ fn as_text(artifact: &ModelArtifact, file: &GgufFile) -> Result<String> {
     }
     let mut table = Table::new();
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(presets::UTF8_FULL_CONDENSED)
         .set_header(["tensor", "type", "dims", "bytes"]);
     let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     for tensor in file.tensors() {

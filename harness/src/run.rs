@@ -317,7 +317,6 @@ fn print(record: &RunRecord, format: RunFormat) -> Result<()> {
                 record,
                 Style {
                     color: terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
-                    width: None,
                 },
             )
         }

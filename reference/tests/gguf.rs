@@ -1,4 +1,5 @@
 //! The GGUF reader against its writer and against damaged files.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Fixture code of a test may panic.
 
 use std::io::Write;
 

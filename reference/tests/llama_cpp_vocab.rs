@@ -6,6 +6,7 @@
 //! ```sh
 //! HARNESS_LLAMA_CPP_MODELS=…/llama.cpp/models cargo test -p harness-reference --test llama_cpp_vocab -- --ignored --nocapture
 //! ```
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Fixture code of a test may panic.
 
 mod vectors;
 

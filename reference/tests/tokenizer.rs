@@ -1,5 +1,6 @@
 //! Tokenizers built from GGUF metadata: the fixture's against llama.cpp, and
 //! small ones made here for what the fixture has not.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Fixture code of a test may panic.
 
 mod vectors;
 
@@ -13,12 +14,8 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 static FIXTURE: LazyLock<GgufTokenizer> = LazyLock::new(|| {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../fixtures/model/harness-fixture-f16.gguf"
-    );
-    let artifact = ModelArtifact::from_path(Path::new(path)).unwrap();
-    GgufTokenizer::from_metadata(GgufFile::open(&artifact).unwrap().metadata()).unwrap()
+    let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+    GgufTokenizer::from_metadata(GgufFile::open(&model).unwrap().metadata()).unwrap()
 });
 
 /// Metadata of a tokenizer; GGUF's numbers stand for the types.

@@ -11,6 +11,11 @@
 //! | `gpt2` | byte-level BPE | GPT-2, Llama 3, SmolLM, Qwen, Phi-2, Mistral (tekken) … |
 //! | `llama` | SentencePiece BPE with scores and byte fallback | Llama 1/2, TinyLlama, Mistral, Gemma 1–3, Phi-3 |
 //! | `gemma4` | BPE over text with byte fallback | Gemma 4 |
+//!
+//! Ids equal llama.cpp's but where it departs from the file or the model: it
+//! goes by the names of some tokens (`</s>`, `<|endoftext|>` …) rather than by
+//! their types, drops text that the vocabulary cannot express (here that is an
+//! error), and approximates some expressions (see `pre.rs`).
 
 mod atoms;
 mod build;

@@ -1,12 +1,12 @@
 //! How text is cut into words before byte-pair merges, by the names that
 //! `tokenizer.ggml.pre` gives.
 //!
-//! Names and expressions follow llama.cpp's `llama-vocab.cpp` (MIT), with two
-//! differences. Where its own regex engine made it approximate a model's
-//! expression, the original stands here: `tekken` and the `gpt-4o` family tell
-//! upper from lower case in every script, not in ASCII alone. And names whose
-//! splitting llama.cpp writes out in C++ (`kimi-k2`, `afmoe`, `superbpe`) are
-//! refused.
+//! Names and expressions follow llama.cpp's `llama-vocab.cpp` (MIT), but where
+//! its regex engine made it approximate a model's own expression: `tekken` and
+//! the `gpt-4o` family tell upper from lower case in every script here, not in
+//! ASCII alone, and U+3000 is punctuation to `deepseek-llm` as it says. A few
+//! names are left out, and refused: those whose splitting llama.cpp writes out
+//! in C++ (`kimi-k2`, `afmoe`) and some of single models.
 
 use super::TokenizerBuildError;
 

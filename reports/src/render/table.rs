@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 
 use super::grid::{self, Grid};
 use crate::{RunRecord, Verdict};
@@ -12,8 +12,6 @@ use crate::{RunRecord, Verdict};
 pub struct Style {
     /// Whether to use colours.
     pub color: bool,
-    /// Columns of the terminal; tables are not wrapped without it.
-    pub width: Option<u16>,
 }
 
 /// `record` for people: a table a suite, then what went wrong, then a count.
@@ -74,15 +72,11 @@ fn paint(text: &str, style: Style, code: &str) -> String {
 
 fn draw(grid: &Grid<'_>, style: Style) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_FULL_CONDENSED);
     if style.color {
         table.enforce_styling();
     } else {
         table.force_no_tty();
-    }
-    if let Some(width) = style.width {
-        table.set_width(width);
-        table.set_content_arrangement(ContentArrangement::Dynamic);
     }
     let mut header = vec![Cell::new("engine")];
     header.extend(grid.columns.iter().map(|(name, unit)| {
@@ -134,10 +128,7 @@ mod tests {
 
     #[test]
     fn colours_only_on_request() {
-        let style = Style {
-            color: true,
-            width: None,
-        };
+        let style = Style { color: true };
         assert!(table(&record(), style).contains("\x1b[31mFAIL"));
     }
 }

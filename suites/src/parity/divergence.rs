@@ -173,7 +173,7 @@ impl Divergence {
                 "same_top5",
                 "share",
                 Better::Higher,
-                true,
+                false,
                 |r| r.same_top5,
                 one,
             ),
