@@ -183,7 +183,7 @@ fn load(path: Option<&Path>) -> Result<LoadedModel> {
 }
 
 /// The command line's list, or else the configuration's.
-fn first_given<'a>(lists: [&'a Vec<String>; 2]) -> &'a [String] {
+fn first_given(lists: [&Vec<String>; 2]) -> &[String] {
     lists
         .into_iter()
         .find(|list| !list.is_empty())

@@ -113,7 +113,15 @@ fn dequantize(info: &TensorInfo, data: &[u8], shape: Vec<usize>) -> candle_core:
         GgmlType::Q6K => GgmlDType::Q6K,
         other => candle_core::bail!("GGML type {other} is not supported by the reference engine"),
     };
-    qtensor_from_ggml(dtype, data, shape, &Device::Cpu)?.dequantize(&Device::Cpu)
+    // candle casts the bytes to its block types, none aligned to more than four;
+    // a file may declare an alignment of one.
+    if data.as_ptr().addr().is_multiple_of(4) {
+        return qtensor_from_ggml(dtype, data, shape, &Device::Cpu)?.dequantize(&Device::Cpu);
+    }
+    let mut words = vec![0u32; data.len().div_ceil(4)];
+    let aligned: &mut [u8] = &mut bytemuck::cast_slice_mut(&mut words)[..data.len()];
+    aligned.copy_from_slice(data);
+    qtensor_from_ggml(dtype, aligned, shape, &Device::Cpu)?.dequantize(&Device::Cpu)
 }
 
 /// `tensor` stored in `format` and read back as f32.
