@@ -38,8 +38,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit> {
         cells: Vec::new(),
         samples_bytes: 0,
     };
-    let mut writer = RunWriter::create(&out, record)?;
     stop_on_interrupt(&out)?;
+    let mut writer = RunWriter::create(&out, record)?;
 
     let artifacts = out.join("artifacts");
     fs::create_dir_all(&artifacts).context("cannot create the folder for artifacts")?;

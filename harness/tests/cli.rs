@@ -319,8 +319,6 @@ fn an_interrupted_run_keeps_its_record() {
         );
         thread::sleep(Duration::from_millis(5));
     }
-    // The handler is installed right after the record.
-    thread::sleep(Duration::from_millis(200));
     let id = child.id().to_string();
     assert!(
         Command::new("kill")
