@@ -115,8 +115,23 @@ pub struct KvLayer {
     pub reserved_bytes: u64,
     /// Bytes that hold keys and values of tokens in the context.
     pub used_bytes: u64,
+    /// What happens to tokens that are no longer needed.
+    pub policy: EvictionPolicy,
     /// Where those bytes are, when they are in this process.
     pub ranges: Vec<AddressRange>,
+}
+
+/// What a KV cache does with tokens as the context grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "policy")]
+pub enum EvictionPolicy {
+    /// Every token is kept.
+    None,
+    /// Only the latest are kept, in a ring.
+    Window {
+        /// How many.
+        tokens: usize,
+    },
 }
 
 /// A span of this process's address space.

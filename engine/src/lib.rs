@@ -25,8 +25,8 @@ pub use artifact::{ArtifactError, ArtifactFormat, ArtifactSource, ModelArtifact,
 pub use error::{EngineError, FailureKind};
 pub use format::{NumberFormat, UnknownFormat};
 pub use info::{
-    AddressRange, Availability, Capability, EngineInfo, KvLayer, KvUsage, ModelConfig, Numerics,
-    OptionHelp,
+    AddressRange, Availability, Capability, EngineInfo, EvictionPolicy, KvLayer, KvUsage,
+    ModelConfig, Numerics, OptionHelp,
 };
 pub use logits::Logits;
 pub use spec::{EngineOptions, EngineSpec, SpecError};

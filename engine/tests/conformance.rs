@@ -4,8 +4,8 @@
 use harness_engine::conformance::{self, Outcome};
 use harness_engine::{
     ArtifactFormat, ArtifactSource, Availability, Capability, Engine, EngineError, EngineInfo,
-    EngineOptions, KvLayer, KvUsage, Logits, Model, ModelArtifact, ModelConfig, NumberFormat,
-    Numerics, Session, TokenId, Want,
+    EngineOptions, EvictionPolicy, KvLayer, KvUsage, Logits, Model, ModelArtifact, ModelConfig,
+    NumberFormat, Numerics, Session, TokenId, Want,
 };
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -196,6 +196,7 @@ impl Session for ToySession<'_> {
         };
         Some(KvUsage {
             layers: vec![KvLayer {
+                policy: EvictionPolicy::None,
                 reserved_bytes: 64,
                 used_bytes: used,
                 ranges: vec![],

@@ -1,29 +1,234 @@
-//! Shape of a model, read from GGUF metadata.
+//! Shape of a model, read from metadata under GGUF's keys.
 
 use engine::{EngineError, FailureKind, ModelConfig};
 
-use crate::gguf::{GgufFile, MetadataError};
+use crate::gguf::{Array, GgufFile, Metadata, MetadataError, Value};
 
-/// Architectures this decoder implements.
-pub const ARCHITECTURES: [&str; 1] = ["llama"];
+/// Architectures this engine implements, as GGUF spells them.
+pub const ARCHITECTURES: [&str; 9] = [
+    "llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi2", "phi3", "gpt2",
+];
 
-/// What the decoder needs beyond [`ModelConfig`].
+/// What a decoder needs to know beyond [`ModelConfig`].
 #[derive(Clone, Debug)]
 pub(crate) struct Hyperparameters {
     pub(crate) config: ModelConfig,
-    /// Added to the mean square before the root.
-    pub(crate) norm_epsilon: f64,
-    /// Base of the rotary frequencies.
-    pub(crate) rope_base: f64,
+    pub(crate) norm: NormKind,
+    pub(crate) positions: Positions,
+    /// One entry a layer.
+    pub(crate) layers: Vec<Layer>,
+    /// Embeddings are multiplied by this.
+    pub(crate) embedding_scale: f32,
+    /// Queries are multiplied by this.
+    pub(crate) attention_scale: f32,
+    /// Attention scores pass `c · tanh(x / c)`.
+    pub(crate) attention_softcap: Option<f32>,
+    /// Logits pass `c · tanh(x / c)`.
+    pub(crate) logit_softcap: Option<f32>,
+    pub(crate) activation: Activation,
+    /// Feed forward has a gate: `down(act(gate(x)) · up(x))`, not `down(act(up(x)))`.
+    pub(crate) gated: bool,
+    /// Attention and feed forward read the same normalised input.
+    pub(crate) parallel_residual: bool,
+    /// Queries and keys are normalised head by head.
+    pub(crate) qk_norm: bool,
+    /// The outputs of attention and feed forward are normalised too.
+    pub(crate) post_norms: bool,
+}
+
+/// Normalisation over the features of a token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum NormKind {
+    /// `x / sqrt(mean(x²) + ε) · w` (Zhang & Sennrich 2019).
+    Rms { epsilon: f32 },
+    /// `(x − mean) / sqrt(var + ε) · w + b` (Ba et al. 2016).
+    Layer { epsilon: f32 },
+}
+
+/// How the decoder knows where a token stands.
+#[derive(Clone, Debug)]
+pub(crate) enum Positions {
+    /// Rotary embeddings of queries and keys.
+    Rope(RopeParameters),
+    /// A learned vector per position, added to the embedding.
+    Learned,
+}
+
+/// Rotary embeddings as metadata describes them.
+#[derive(Clone, Debug)]
+pub(crate) struct RopeParameters {
+    /// Which dimensions rotate together.
+    pub(crate) pairing: Pairing,
     /// Leading dimensions of a head that are rotated.
-    pub(crate) rope_dims: usize,
-    /// Positions are divided by this (linear RoPE scaling).
-    pub(crate) rope_factor: f64,
+    pub(crate) dims: usize,
+    /// Base of the frequencies.
+    pub(crate) base: f64,
+    /// Positions are divided by this (linear scaling).
+    pub(crate) factor: f64,
+    /// Base of the layers with a local window, which are never scaled.
+    pub(crate) local_base: Option<f64>,
+    /// Cosines and sines are multiplied by this.
+    pub(crate) magnitude: f64,
+    /// The context that the short factors of LongRoPE were trained for.
+    pub(crate) original_context: Option<usize>,
+}
+
+/// Dimensions of a head that rotate together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pairing {
+    /// `2i` and `2i + 1`.
+    Neighbours,
+    /// `i` and `i + dims / 2`.
+    Halves,
+}
+
+/// What differs between layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layer {
+    /// Tokens a token may look at, itself included; all when `None`.
+    pub(crate) window: Option<usize>,
+    /// Rotates with [`RopeParameters::local_base`].
+    pub(crate) local_rope: bool,
+}
+
+/// Nonlinearity of the feed-forward block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// `x · σ(x)`.
+    Silu,
+    /// `x · Φ(x)` by tanh (Hendrycks & Gimpel 2016), as all models here were trained.
+    GeluTanh,
 }
 
 impl Hyperparameters {
     pub(crate) fn read(file: &GgufFile) -> Result<Self, EngineError> {
-        let metadata = file.metadata();
+        let reader = Reader::new(file.metadata())?;
+        let architecture = reader.architecture;
+        let gemma = matches!(architecture, "gemma" | "gemma2" | "gemma3");
+        let layer_norm = matches!(architecture, "phi2" | "gpt2");
+
+        let hidden = reader.size("embedding_length")?;
+        let heads = reader.size("attention.head_count")?;
+        let kv_heads = reader.size_or("attention.head_count_kv", heads)?;
+        let head_dim = reader.size_or("attention.key_length", hidden / heads)?;
+        let value_dim = reader.size_or("attention.value_length", head_dim)?;
+        if value_dim != head_dim {
+            return Err(unsupported(format!(
+                "values of {value_dim} dimensions beside keys of {head_dim}"
+            )));
+        }
+        let config = ModelConfig {
+            architecture: architecture.into(),
+            layers: reader.size("block_count")?,
+            hidden,
+            feed_forward: reader.size("feed_forward_length")?,
+            heads,
+            kv_heads,
+            head_dim,
+            vocab: vocabulary(file)?,
+            context: reader.size("context_length")?,
+            parameters: file
+                .tensors()
+                .iter()
+                .map(|tensor| tensor.dims.iter().product::<u64>())
+                .sum(),
+        };
+        let layers = reader.layers(config.layers)?;
+        let this = Self {
+            norm: if layer_norm {
+                NormKind::Layer {
+                    epsilon: reader.float_or("attention.layer_norm_epsilon", 1e-5)? as f32,
+                }
+            } else {
+                NormKind::Rms {
+                    epsilon: reader.float_or("attention.layer_norm_rms_epsilon", 1e-5)? as f32,
+                }
+            },
+            positions: if architecture == "gpt2" {
+                Positions::Learned
+            } else {
+                Positions::Rope(reader.rope(head_dim)?)
+            },
+            layers,
+            embedding_scale: if gemma { (hidden as f32).sqrt() } else { 1.0 },
+            attention_scale: reader.attention_scale(&config)?,
+            attention_softcap: match architecture {
+                "gemma2" => Some(reader.float_or("attn_logit_softcapping", 50.0)? as f32),
+                _ => None,
+            },
+            logit_softcap: match architecture {
+                "gemma2" => Some(reader.float_or("final_logit_softcapping", 30.0)? as f32),
+                "gemma3" => reader
+                    .float("final_logit_softcapping")?
+                    .map(|cap| cap as f32),
+                _ => None,
+            },
+            activation: if gemma || layer_norm {
+                Activation::GeluTanh
+            } else {
+                Activation::Silu
+            },
+            gated: !layer_norm,
+            parallel_residual: architecture == "phi2",
+            qk_norm: matches!(architecture, "qwen3" | "gemma3"),
+            post_norms: matches!(architecture, "gemma2" | "gemma3"),
+            config,
+        };
+        this.check()?;
+        Ok(this)
+    }
+
+    /// Refuses shapes no decoder could have; tensors are held against the rest
+    /// as they are loaded.
+    fn check(&self) -> Result<(), EngineError> {
+        let c = &self.config;
+        let positive = |value: f32| value.is_finite() && value > 0.0;
+        let (NormKind::Rms { epsilon } | NormKind::Layer { epsilon }) = self.norm;
+        let problem = if !c.heads.is_multiple_of(c.kv_heads) {
+            format!(
+                "{} query heads do not divide into {} groups",
+                c.heads, c.kv_heads
+            )
+        } else if !(epsilon.is_finite() && epsilon >= 0.0 && positive(self.attention_scale)) {
+            "norm epsilon and attention scale must be positive numbers".into()
+        } else if [self.attention_softcap, self.logit_softcap]
+            .into_iter()
+            .flatten()
+            .any(|cap| !positive(cap))
+        {
+            "soft caps must be positive numbers".into()
+        } else if let Positions::Rope(rope) = &self.positions {
+            return rope.check(c.head_dim);
+        } else {
+            return Ok(());
+        };
+        Err(EngineError::new(FailureKind::Load, problem))
+    }
+}
+
+impl RopeParameters {
+    fn check(&self, head_dim: usize) -> Result<(), EngineError> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        let numbers = [self.base, self.factor, self.magnitude];
+        let problem = if !self.dims.is_multiple_of(2) || self.dims > head_dim {
+            format!("{} rotary dimensions in heads of {head_dim}", self.dims)
+        } else if !numbers.into_iter().chain(self.local_base).all(positive) {
+            "RoPE bases, factor and magnitude must be positive numbers".into()
+        } else {
+            return Ok(());
+        };
+        Err(EngineError::new(FailureKind::Load, problem))
+    }
+}
+
+/// Metadata under the keys of one architecture.
+struct Reader<'a> {
+    metadata: &'a Metadata,
+    architecture: &'a str,
+}
+
+impl<'a> Reader<'a> {
+    fn new(metadata: &'a Metadata) -> Result<Self, EngineError> {
         let architecture = metadata.get::<&str>("general.architecture").map_err(load)?;
         if !ARCHITECTURES.contains(&architecture) {
             return Err(EngineError::new(
@@ -34,91 +239,115 @@ impl Hyperparameters {
                 ),
             ));
         }
-        let key = |name: &str| format!("{architecture}.{name}");
-        let size = |name: &str| size(file, &key(name));
-        let size_or = |name: &str, default: usize| match metadata.value(&key(name)) {
-            Some(_) => size(name),
+        Ok(Self {
+            metadata,
+            architecture,
+        })
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.architecture)
+    }
+
+    /// A positive size that leaves room for products of four of its kind.
+    fn size(&self, name: &str) -> Result<usize, EngineError> {
+        let key = self.key(name);
+        let value = self.metadata.get::<u64>(&key).map_err(load)?;
+        match usize::try_from(value) {
+            Ok(size) if (1..1 << 31).contains(&size) => Ok(size),
+            _ => Err(EngineError::new(
+                FailureKind::Load,
+                format!("metadata `{key}` is {value}, which no model has"),
+            )),
+        }
+    }
+
+    fn size_or(&self, name: &str, default: usize) -> Result<usize, EngineError> {
+        match self.metadata.value(&self.key(name)) {
+            Some(_) => self.size(name),
             None => Ok(default),
-        };
-        let float_or = |name: &str, default: f64| {
-            let found = metadata.find::<f64>(&key(name)).map_err(load)?;
-            Ok::<_, EngineError>(found.unwrap_or(default))
-        };
-
-        let hidden = size("embedding_length")?;
-        let heads = size("attention.head_count")?;
-        let kv_heads = size_or("attention.head_count_kv", heads)?;
-        let head_dim = size_or("attention.key_length", hidden / heads)?;
-        let config = ModelConfig {
-            architecture: architecture.into(),
-            layers: size("block_count")?,
-            hidden,
-            feed_forward: size("feed_forward_length")?,
-            heads,
-            kv_heads,
-            head_dim,
-            vocab: vocabulary(file)?,
-            context: size("context_length")?,
-            parameters: file
-                .tensors()
-                .iter()
-                .map(|tensor| tensor.dims.iter().product::<u64>())
-                .sum(),
-        };
-        let scaling = metadata.find::<&str>(&key("rope.scaling.type"));
-        let rope_factor = match scaling.map_err(load)? {
-            None | Some("none") => 1.0,
-            Some("linear") => float_or("rope.scaling.factor", 1.0)?,
-            Some(other) => {
-                return Err(EngineError::new(
-                    FailureKind::Unsupported,
-                    format!("RoPE scaling `{other}` is not supported by the reference engine"),
-                ));
-            }
-        };
-        let this = Self {
-            config,
-            norm_epsilon: float_or("attention.layer_norm_rms_epsilon", 1e-5)?,
-            rope_base: float_or("rope.freq_base", 10_000.0)?,
-            rope_dims: size_or("rope.dimension_count", head_dim)?,
-            rope_factor,
-        };
-        this.check()?;
-        Ok(this)
+        }
     }
 
-    /// Refuses shapes no decoder could have; tensors are held against the rest
-    /// as they are loaded.
-    fn check(&self) -> Result<(), EngineError> {
-        let c = &self.config;
-        let problem = if !c.heads.is_multiple_of(c.kv_heads) {
-            format!(
-                "{} query heads do not divide into {} groups",
-                c.heads, c.kv_heads
-            )
-        } else if !self.rope_dims.is_multiple_of(2) || self.rope_dims > c.head_dim {
-            format!(
-                "{} rotary dimensions in heads of {}",
-                self.rope_dims, c.head_dim
-            )
-        } else if !(self.rope_base > 0.0 && self.rope_factor > 0.0 && self.norm_epsilon >= 0.0) {
-            "RoPE base, RoPE factor and norm epsilon must be positive".into()
-        } else {
-            return Ok(());
-        };
-        Err(EngineError::new(FailureKind::Load, problem))
+    fn float(&self, name: &str) -> Result<Option<f64>, EngineError> {
+        self.metadata.find::<f64>(&self.key(name)).map_err(load)
     }
-}
 
-/// A positive size that leaves room for products of four of its kind.
-fn size(file: &GgufFile, key: &str) -> Result<usize, EngineError> {
-    let value = file.metadata().get::<u64>(key).map_err(load)?;
-    match usize::try_from(value) {
-        Ok(size) if (1..1 << 31).contains(&size) => Ok(size),
-        _ => Err(EngineError::new(
-            FailureKind::Load,
-            format!("metadata `{key}` is {value}, which no model has"),
-        )),
+    fn float_or(&self, name: &str, default: f64) -> Result<f64, EngineError> {
+        Ok(self.float(name)?.unwrap_or(default))
+    }
+
+    /// `1 / sqrt(head_dim)`, but for the largest Gemmas, whose files do not
+    /// tell that theirs is `1 / sqrt(hidden / heads)`: llama.cpp goes by their
+    /// number of layers.
+    fn attention_scale(&self, config: &ModelConfig) -> Result<f32, EngineError> {
+        let divisor = match (self.architecture, config.layers) {
+            ("gemma2", 46) | ("gemma3", 62) => config.hidden / config.heads,
+            _ => config.head_dim,
+        };
+        let scale = self.float_or("attention.scale", (divisor as f64).sqrt().recip())?;
+        Ok(scale as f32)
+    }
+
+    /// Which layers see a window only.
+    fn layers(&self, count: usize) -> Result<Vec<Layer>, EngineError> {
+        let key = self.key("attention.sliding_window");
+        // Files of models without a window may say 0.
+        let window = self.metadata.find::<u64>(&key).map_err(load)?;
+        let window = match (window, self.architecture) {
+            (None, "gemma2") => Some(4096),
+            (None | Some(0), _) => None,
+            (Some(window), _) => Some(usize::try_from(window).unwrap_or(usize::MAX)),
+        };
+        let period = match self.architecture {
+            "gemma2" => 2,
+            "gemma3" => 6,
+            _ => usize::MAX,
+        };
+        let every_nth = |period: usize| (0..count).map(|i| i % period < period - 1).collect();
+        let local: Vec<bool> = match self
+            .metadata
+            .value(&self.key("attention.sliding_window_pattern"))
+        {
+            None => every_nth(period),
+            Some(Value::Array(Array::Bool(pattern))) if pattern.len() == count => pattern.clone(),
+            Some(_) => every_nth(self.size("attention.sliding_window_pattern")?),
+        };
+        let own_rope = self.architecture == "gemma3";
+        let layer = |local: bool| Layer {
+            window: window.filter(|_| local),
+            local_rope: own_rope && local && window.is_some(),
+        };
+        Ok(local.into_iter().map(layer).collect())
+    }
+
+    fn rope(&self, head_dim: usize) -> Result<RopeParameters, EngineError> {
+        let scaling = self.key("rope.scaling.type");
+        let scaling = self.metadata.find::<&str>(&scaling).map_err(load)?;
+        let factor = match scaling {
+            None | Some("none" | "longrope") => 1.0,
+            Some("linear") => self.float_or("rope.scaling.factor", 1.0)?,
+            Some(other) => return Err(unsupported(format!("RoPE scaling `{other}`"))),
+        };
+        let original = "rope.scaling.original_context_length";
+        Ok(RopeParameters {
+            pairing: match self.architecture {
+                "llama" => Pairing::Neighbours,
+                _ => Pairing::Halves,
+            },
+            dims: self.size_or("rope.dimension_count", head_dim)?,
+            base: self.float_or("rope.freq_base", 10_000.0)?,
+            factor,
+            local_base: match self.architecture {
+                "gemma3" => Some(self.float_or("rope.freq_base_swa", 10_000.0)?),
+                _ => None,
+            },
+            magnitude: self.float_or("rope.scaling.attn_factor", 1.0)?,
+            original_context: match self.metadata.value(&self.key(original)) {
+                Some(_) => Some(self.size(original)?),
+                None => None,
+            },
+        })
     }
 }
 
@@ -137,6 +366,13 @@ fn vocabulary(file: &GgufFile) -> Result<usize, EngineError> {
             "`token_embd.weight` is no matrix",
         )),
     }
+}
+
+fn unsupported(what: String) -> EngineError {
+    EngineError::new(
+        FailureKind::Unsupported,
+        format!("the reference engine does not support {what}"),
+    )
 }
 
 fn load(error: MetadataError) -> EngineError {

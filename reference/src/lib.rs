@@ -22,11 +22,13 @@
 //! ```
 
 mod cache;
-mod decoder;
 pub mod gguf;
 mod hyperparameters;
 mod model;
+mod network;
 mod options;
+mod plain;
+mod rope;
 pub mod tokenizer;
 mod weights;
 

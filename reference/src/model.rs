@@ -6,10 +6,10 @@ use engine::{
 use rayon::ThreadPool;
 
 use crate::cache::Cache;
-use crate::decoder::Decoder;
 use crate::gguf::GgufFile;
 use crate::hyperparameters::Hyperparameters;
-use crate::options::Options;
+use crate::options::{KvOptions, Options};
+use crate::plain::PlainDecoder;
 use crate::weights::Weights;
 
 /// Tokens that pass through the decoder together. Longer prompts go in pieces
@@ -17,8 +17,9 @@ use crate::weights::Weights;
 const PIECE: usize = 512;
 
 pub(crate) struct ReferenceModel {
-    decoder: Decoder,
+    decoder: PlainDecoder,
     numerics: Numerics,
+    kv: KvOptions,
     /// `None` leaves the choice to candle: all physical cores.
     pool: Option<ThreadPool>,
 }
@@ -30,7 +31,7 @@ impl ReferenceModel {
             shape.config.context = shape.config.context.min(context.get());
         }
         let weights = Weights::new(file, options.numerics.weights);
-        let decoder = Decoder::load(shape, &weights, options.numerics.activations)?;
+        let decoder = PlainDecoder::load(shape, &weights, options.numerics.activations)?;
         let pool = options
             .threads
             .map(|threads| {
@@ -48,6 +49,7 @@ impl ReferenceModel {
         Ok(Self {
             decoder,
             numerics: options.numerics,
+            kv: options.kv.clone(),
             pool,
         })
     }
@@ -55,7 +57,7 @@ impl ReferenceModel {
 
 impl Model for ReferenceModel {
     fn config(&self) -> &ModelConfig {
-        &self.decoder.hyperparameters().config
+        &self.decoder.shape().config
     }
 
     fn numerics(&self) -> Numerics {
@@ -64,7 +66,7 @@ impl Model for ReferenceModel {
 
     fn session(&self) -> Result<Box<dyn Session + '_>, EngineError> {
         Ok(Box::new(ReferenceSession {
-            cache: Cache::new(self.config(), self.numerics.kv)?,
+            cache: Cache::new(self.decoder.shape(), &self.kv, PIECE)?,
             model: self,
         }))
     }
@@ -127,10 +129,14 @@ impl Session for ReferenceSession<'_> {
             Some(pool) => pool.install(|| self.run(tokens, want)),
             None => self.run(tokens, want),
         }
-        .map_err(|error| {
-            self.cache.truncate(before);
-            crate::failed(error)
-        })?;
+        .map_err(crate::failed);
+        let values = match values {
+            Ok(values) => values,
+            Err(error) => {
+                self.cache.truncate(before)?;
+                return Err(error);
+            }
+        };
         Logits::new(model.config().vocab, values).ok_or_else(|| {
             EngineError::new(FailureKind::Protocol, "the decoder returned a ragged row")
         })
@@ -143,8 +149,7 @@ impl Session for ReferenceSession<'_> {
                 self.cache.len()
             )));
         }
-        self.cache.truncate(len);
-        Ok(())
+        self.cache.truncate(len)
     }
 
     fn len(&self) -> usize {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use engine::{EngineError, EngineOptions, NumberFormat, Numerics, OptionHelp};
 
-pub(crate) const HELP: [OptionHelp; 5] = [
+pub(crate) const HELP: [OptionHelp; 8] = [
     OptionHelp {
         key: "weights",
         default: "f32",
@@ -20,7 +20,24 @@ pub(crate) const HELP: [OptionHelp; 5] = [
     OptionHelp {
         key: "kv",
         default: "f32",
-        help: "store keys and values as f32 or f16",
+        help: "store keys and values as f32, f16 or q8_0",
+    },
+    OptionHelp {
+        key: "kv_limit_mib",
+        default: "none",
+        help: "refuse sessions whose KV cache would reserve more",
+    },
+    OptionHelp {
+        key: "evict",
+        default: "none",
+        help: "none keeps every position; window lets layers with a sliding window keep only what \
+               it can reach",
+    },
+    OptionHelp {
+        key: "kernels",
+        default: "fast",
+        help: "fast: blocked SIMD kernels on the weights as stored; plain: one candle operation \
+               after the other on f32 weights",
     },
     OptionHelp {
         key: "threads",
@@ -37,20 +54,51 @@ pub(crate) const HELP: [OptionHelp; 5] = [
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) numerics: Numerics,
+    pub(crate) kv: KvOptions,
+    pub(crate) kernels: Kernels,
     pub(crate) threads: Option<NonZeroUsize>,
     pub(crate) context: Option<NonZeroUsize>,
+}
+
+/// How keys and values are kept.
+#[derive(Clone, Debug)]
+pub(crate) struct KvOptions {
+    pub(crate) format: NumberFormat,
+    /// Bytes that the cache of one session may reserve.
+    pub(crate) limit_bytes: Option<u64>,
+    /// Layers with a sliding window forget what it no longer reaches.
+    pub(crate) evict: bool,
+}
+
+/// Which implementation computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kernels {
+    Fast,
+    Plain,
 }
 
 impl Options {
     pub(crate) fn parse(options: &EngineOptions) -> Result<Self, EngineError> {
         options.refuse_unknown("reference", &HELP.map(|option| option.key))?;
-        use NumberFormat::{Bf16, F16, F32};
+        use NumberFormat::{Bf16, F16, F32, Q8_0};
+        let numerics = Numerics {
+            weights: options.parse_or("weights", F32)?,
+            activations: one_of(options, "activations", &[F32, F16, Bf16])?,
+            kv: one_of(options, "kv", &[F32, F16, Q8_0])?,
+        };
         Ok(Self {
-            numerics: Numerics {
-                weights: options.parse_or("weights", F32)?,
-                activations: one_of(options, "activations", &[F32, F16, Bf16])?,
-                kv: one_of(options, "kv", &[F32, F16])?,
+            numerics,
+            kv: KvOptions {
+                format: numerics.kv,
+                limit_bytes: optional::<u64>(options, "kv_limit_mib")?
+                    .map(|mib| mib.saturating_mul(1 << 20)),
+                evict: word(options, "evict", &[("none", false), ("window", true)])?,
             },
+            kernels: word(
+                options,
+                "kernels",
+                &[("fast", Kernels::Fast), ("plain", Kernels::Plain)],
+            )?,
             threads: optional(options, "threads")?,
             context: optional(options, "ctx")?,
         })
@@ -71,6 +119,25 @@ fn one_of(
         "engine option `{key}={format}`: use one of {}",
         names.join(", ")
     )))
+}
+
+/// One of a few words, the first by default.
+fn word<T: Copy>(
+    options: &EngineOptions,
+    key: &str,
+    words: &[(&str, T)],
+) -> Result<T, EngineError> {
+    let Some(value) = options.get(key) else {
+        return Ok(words[0].1);
+    };
+    let found = words.iter().find(|(word, _)| *word == value);
+    found.map(|&(_, meaning)| meaning).ok_or_else(|| {
+        let words: Vec<&str> = words.iter().map(|&(word, _)| word).collect();
+        EngineError::invalid(format!(
+            "engine option `{key}={value}`: use one of {}",
+            words.join(", ")
+        ))
+    })
 }
 
 fn optional<T: FromStr<Err: std::fmt::Display>>(

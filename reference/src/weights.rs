@@ -1,16 +1,55 @@
-//! GGUF tensors as f32, by way of any quantization.
+//! Tensors as they are stored, or in any other storage format.
 
+use std::ops::Range;
+
+use bytes::Bytes;
 use candle_core::quantized::ggml_file::qtensor_from_ggml;
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use engine::{EngineError, FailureKind, NumberFormat};
 
 use crate::gguf::{GgmlType, GgufFile, TensorInfo};
 
-/// Reads tensors of one file and requantizes the matrices among them.
+/// Reads the tensors of one model and requantizes the matrices among them.
 pub(crate) struct Weights<'a> {
     file: &'a GgufFile,
     format: NumberFormat,
+}
+
+/// A matrix as it is stored, row after row in blocks of its type.
+#[derive(Clone)]
+pub(crate) struct StoredMatrix {
+    pub(crate) ggml_type: GgmlType,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    /// Part of the mapped file, unless it was requantized.
+    pub(crate) bytes: Bytes,
+}
+
+impl StoredMatrix {
+    /// Bytes of a row.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.bytes.len() / self.rows
+    }
+
+    /// Some of the rows, without copying them.
+    pub(crate) fn row_range(&self, rows: Range<usize>) -> Self {
+        let row_bytes = self.row_bytes();
+        Self {
+            rows: rows.len(),
+            bytes: self
+                .bytes
+                .slice(rows.start * row_bytes..rows.end * row_bytes),
+            ..*self
+        }
+    }
+
+    /// All values, row after row.
+    pub(crate) fn to_f32(&self) -> candle_core::Result<Vec<f32>> {
+        dequantize(self.ggml_type, &self.bytes, vec![self.rows, self.columns])?
+            .flatten_all()?
+            .to_vec1()
+    }
 }
 
 impl<'a> Weights<'a> {
@@ -18,44 +57,127 @@ impl<'a> Weights<'a> {
         Self { file, format }
     }
 
-    /// The tensor `name` with the given shape (outermost dimension first).
-    pub(crate) fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, EngineError> {
-        self.get_optional(name, shape)?.ok_or_else(|| {
-            EngineError::new(
-                FailureKind::Load,
-                format!("the model has no tensor `{name}`"),
-            )
-        })
+    /// Whether the model has a tensor called `name`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.file.tensor(name).is_some()
     }
 
-    /// Like [`get`](Self::get), but `None` when there is no such tensor.
-    pub(crate) fn get_optional(
+    /// The error for a tensor that is not there.
+    pub(crate) fn missing(name: &str) -> EngineError {
+        EngineError::new(
+            FailureKind::Load,
+            format!("the model has no tensor `{name}`"),
+        )
+    }
+
+    /// The matrix `name` of `rows` (any number when `None`) by `columns`.
+    pub(crate) fn matrix(
         &self,
         name: &str,
-        shape: &[usize],
-    ) -> Result<Option<Tensor>, EngineError> {
+        rows: Option<usize>,
+        columns: usize,
+    ) -> Result<StoredMatrix, EngineError> {
+        self.matrix_optional(name, rows, columns)?
+            .ok_or_else(|| Self::missing(name))
+    }
+
+    /// Like [`matrix`](Self::matrix), but `None` when there is no such tensor.
+    pub(crate) fn matrix_optional(
+        &self,
+        name: &str,
+        rows: Option<usize>,
+        columns: usize,
+    ) -> Result<Option<StoredMatrix>, EngineError> {
         let Some(info) = self.file.tensor(name) else {
             return Ok(None);
         };
-        let stored: Vec<usize> = shape_of(info)?;
-        if stored != shape {
-            return Err(EngineError::new(
-                FailureKind::Load,
-                format!(
-                    "tensor `{name}` has shape {stored:?}; the model's metadata asks for {shape:?}"
-                ),
-            ));
-        }
+        let stored = shape_of(info)?;
+        let rows = match (&stored[..], rows) {
+            (&[found, width], None) if width == columns => found,
+            (&[found, width], Some(rows)) if (found, width) == (rows, columns) => rows,
+            _ => {
+                let rows = rows.map_or("any number of".into(), |rows| rows.to_string());
+                return Err(Self::misshapen(
+                    name,
+                    &stored,
+                    format!("{rows} rows of {columns}"),
+                ));
+            }
+        };
+        let matrix = StoredMatrix {
+            ggml_type: info.ggml_type,
+            rows,
+            columns,
+            bytes: self.file.shared_data(info),
+        };
         let failed = |error: candle_core::Error| {
             EngineError::new(FailureKind::Load, format!("tensor `{name}`: {error}"))
         };
-        let tensor = dequantize(info, self.file.data(info), stored).map_err(failed)?;
-        // Norms and biases stay as they are, as in every GGUF.
-        if shape.len() < 2 {
-            return Ok(Some(tensor));
-        }
-        Ok(Some(round_trip(&tensor, self.format).map_err(failed)?))
+        requantize(matrix, self.format).map(Some).map_err(failed)
     }
+
+    /// The vector `name`, which stays as it is stored: norms and biases are f32
+    /// in every GGUF.
+    pub(crate) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, EngineError> {
+        self.vector_optional(name, len)?
+            .ok_or_else(|| Self::missing(name))
+    }
+
+    /// Like [`vector`](Self::vector), but `None` when there is no such tensor.
+    pub(crate) fn vector_optional(
+        &self,
+        name: &str,
+        len: usize,
+    ) -> Result<Option<Vec<f32>>, EngineError> {
+        let Some(info) = self.file.tensor(name) else {
+            return Ok(None);
+        };
+        let stored = shape_of(info)?;
+        if stored != [len] {
+            return Err(Self::misshapen(name, &stored, format!("{len} values")));
+        }
+        dequantize(info.ggml_type, self.file.data(info), stored)
+            .and_then(|values| values.to_vec1())
+            .map(Some)
+            .map_err(|error| {
+                EngineError::new(FailureKind::Load, format!("tensor `{name}`: {error}"))
+            })
+    }
+
+    /// The error for a matrix with too few rows.
+    pub(crate) fn missing_rows(name: &str, found: usize, wanted: usize) -> EngineError {
+        EngineError::new(
+            FailureKind::Load,
+            format!("tensor `{name}` has {found} rows; the context needs {wanted}"),
+        )
+    }
+
+    fn misshapen(name: &str, stored: &[usize], wanted: String) -> EngineError {
+        EngineError::new(
+            FailureKind::Load,
+            format!("tensor `{name}` has shape {stored:?}; the model's metadata asks for {wanted}"),
+        )
+    }
+}
+
+/// `matrix` stored in `format`, by the rules of [`round_trip`].
+fn requantize(matrix: StoredMatrix, format: NumberFormat) -> candle_core::Result<StoredMatrix> {
+    if format == NumberFormat::F32 {
+        return Ok(matrix);
+    }
+    let values = Tensor::from_vec(
+        matrix.to_f32()?,
+        (matrix.rows, matrix.columns),
+        &Device::Cpu,
+    )?;
+    let ggml_type = storage(format, matrix.columns);
+    let quantized = QTensor::quantize(&values, candle_type(ggml_type)?)?;
+    let bytes = Bytes::copy_from_slice(&quantized.data()?);
+    Ok(StoredMatrix {
+        ggml_type,
+        bytes,
+        ..matrix
+    })
 }
 
 /// Shape of a stored tensor, outermost dimension first.
@@ -84,7 +206,7 @@ pub fn first_non_finite(
     tensor: &TensorInfo,
 ) -> Result<Option<usize>, EngineError> {
     let values = shape_of(tensor).and_then(|shape| {
-        dequantize(tensor, file.data(tensor), shape)
+        dequantize(tensor.ggml_type, file.data(tensor), shape)
             .and_then(|values| values.flatten_all()?.to_vec1::<f32>())
             .map_err(|error| {
                 EngineError::new(
@@ -96,8 +218,21 @@ pub fn first_non_finite(
     Ok(values.iter().position(|value| !value.is_finite()))
 }
 
-fn dequantize(info: &TensorInfo, data: &[u8], shape: Vec<usize>) -> candle_core::Result<Tensor> {
-    let dtype = match info.ggml_type {
+fn dequantize(ggml_type: GgmlType, data: &[u8], shape: Vec<usize>) -> candle_core::Result<Tensor> {
+    let dtype = candle_type(ggml_type)?;
+    // candle casts the bytes to its block types, none aligned to more than four;
+    // a file may declare an alignment of one.
+    if data.as_ptr().addr().is_multiple_of(4) {
+        return qtensor_from_ggml(dtype, data, shape, &Device::Cpu)?.dequantize(&Device::Cpu);
+    }
+    let mut words = vec![0u32; data.len().div_ceil(4)];
+    let aligned: &mut [u8] = &mut bytemuck::cast_slice_mut(&mut words)[..data.len()];
+    aligned.copy_from_slice(data);
+    qtensor_from_ggml(dtype, aligned, shape, &Device::Cpu)?.dequantize(&Device::Cpu)
+}
+
+fn candle_type(ggml_type: GgmlType) -> candle_core::Result<GgmlDType> {
+    Ok(match ggml_type {
         GgmlType::F32 => GgmlDType::F32,
         GgmlType::F16 => GgmlDType::F16,
         GgmlType::Bf16 => GgmlDType::BF16,
@@ -112,16 +247,7 @@ fn dequantize(info: &TensorInfo, data: &[u8], shape: Vec<usize>) -> candle_core:
         GgmlType::Q5K => GgmlDType::Q5K,
         GgmlType::Q6K => GgmlDType::Q6K,
         other => candle_core::bail!("GGML type {other} is not supported by the reference engine"),
-    };
-    // candle casts the bytes to its block types, none aligned to more than four;
-    // a file may declare an alignment of one.
-    if data.as_ptr().addr().is_multiple_of(4) {
-        return qtensor_from_ggml(dtype, data, shape, &Device::Cpu)?.dequantize(&Device::Cpu);
-    }
-    let mut words = vec![0u32; data.len().div_ceil(4)];
-    let aligned: &mut [u8] = &mut bytemuck::cast_slice_mut(&mut words)[..data.len()];
-    aligned.copy_from_slice(data);
-    qtensor_from_ggml(dtype, aligned, shape, &Device::Cpu)?.dequantize(&Device::Cpu)
+    })
 }
 
 /// `tensor` stored in `format` and read back as f32.
@@ -131,33 +257,39 @@ fn dequantize(info: &TensorInfo, data: &[u8], shape: Vec<usize>) -> candle_core:
 /// neighbour, and what does not even fill those, f16.
 pub fn round_trip(tensor: &Tensor, format: NumberFormat) -> candle_core::Result<Tensor> {
     let row = tensor.dim(candle_core::D::Minus1)?;
-    let block = |dtype: GgmlDType| row.is_multiple_of(dtype.block_size());
-    let dtype = match format {
-        NumberFormat::F32 => return Ok(tensor.clone()),
-        NumberFormat::F16 => return tensor.to_dtype(DType::F16)?.to_dtype(DType::F32),
-        NumberFormat::Bf16 => return tensor.to_dtype(DType::BF16)?.to_dtype(DType::F32),
-        NumberFormat::Q8_0 => GgmlDType::Q8_0,
-        NumberFormat::Q6K => GgmlDType::Q6K,
-        NumberFormat::Q5K => GgmlDType::Q5K,
-        NumberFormat::Q5_1 => GgmlDType::Q5_1,
-        NumberFormat::Q5_0 => GgmlDType::Q5_0,
-        NumberFormat::Q4K => GgmlDType::Q4K,
-        NumberFormat::Q4_1 => GgmlDType::Q4_1,
-        NumberFormat::Q4_0 => GgmlDType::Q4_0,
-        NumberFormat::Q3K => GgmlDType::Q3K,
-        NumberFormat::Q2K => GgmlDType::Q2K,
-    };
-    if block(dtype) {
-        return QTensor::quantize(tensor, dtype)?.dequantize(&Device::Cpu);
+    match candle_type(storage(format, row))? {
+        GgmlDType::F32 => Ok(tensor.clone()),
+        dtype => QTensor::quantize(tensor, dtype)?.dequantize(&Device::Cpu),
     }
-    round_trip(
-        tensor,
-        match format {
-            NumberFormat::Q6K => NumberFormat::Q8_0,
-            NumberFormat::Q5K => NumberFormat::Q5_1,
-            NumberFormat::Q4K => NumberFormat::Q5_0,
-            NumberFormat::Q3K | NumberFormat::Q2K => NumberFormat::Q4_0,
-            _ => NumberFormat::F16,
-        },
-    )
+}
+
+/// The GGML type that holds rows of `columns` in `format`, or in the next finer
+/// one that they fill.
+fn storage(format: NumberFormat, columns: usize) -> GgmlType {
+    let ggml_type = match format {
+        NumberFormat::F32 => GgmlType::F32,
+        NumberFormat::F16 => GgmlType::F16,
+        NumberFormat::Bf16 => GgmlType::Bf16,
+        NumberFormat::Q8_0 => GgmlType::Q8_0,
+        NumberFormat::Q6K => GgmlType::Q6K,
+        NumberFormat::Q5K => GgmlType::Q5K,
+        NumberFormat::Q5_1 => GgmlType::Q5_1,
+        NumberFormat::Q5_0 => GgmlType::Q5_0,
+        NumberFormat::Q4K => GgmlType::Q4K,
+        NumberFormat::Q4_1 => GgmlType::Q4_1,
+        NumberFormat::Q4_0 => GgmlType::Q4_0,
+        NumberFormat::Q3K => GgmlType::Q3K,
+        NumberFormat::Q2K => GgmlType::Q2K,
+    };
+    if columns.is_multiple_of(ggml_type.block_size()) {
+        return ggml_type;
+    }
+    let finer = match format {
+        NumberFormat::Q6K => NumberFormat::Q8_0,
+        NumberFormat::Q5K => NumberFormat::Q5_1,
+        NumberFormat::Q4K => NumberFormat::Q5_0,
+        NumberFormat::Q3K | NumberFormat::Q2K => NumberFormat::Q4_0,
+        _ => NumberFormat::F16,
+    };
+    storage(finer, columns)
 }

@@ -46,6 +46,7 @@ mod write;
 use std::fs::File;
 use std::path::Path;
 
+use bytes::Bytes;
 use engine::{ArtifactSource, ModelArtifact};
 use memmap2::Mmap;
 
@@ -65,12 +66,6 @@ pub struct GgufFile {
     bytes: Bytes,
 }
 
-#[derive(Debug)]
-enum Bytes {
-    Mapped(Mmap),
-    Embedded(&'static [u8]),
-}
-
 impl GgufFile {
     /// Opens `model`, mapping files into memory rather than reading them.
     ///
@@ -78,10 +73,10 @@ impl GgufFile {
     /// [`GgufError`] when it cannot be read or is malformed.
     pub fn open(model: &ModelArtifact) -> Result<Self, GgufError> {
         let bytes = match &model.source {
-            ArtifactSource::Path(path) => Bytes::Mapped(map(path)?),
-            ArtifactSource::Embedded(bytes) => Bytes::Embedded(bytes),
+            ArtifactSource::Path(path) => Bytes::from_owner(map(path)?),
+            ArtifactSource::Embedded(bytes) => Bytes::from_static(bytes),
         };
-        let header = Header::parse(bytes.as_slice())?;
+        let header = Header::parse(&bytes)?;
         Ok(Self { header, bytes })
     }
 
@@ -115,16 +110,17 @@ impl GgufFile {
     /// When `tensor` comes from another file and lies outside this one.
     #[must_use]
     pub fn data(&self, tensor: &TensorInfo) -> &[u8] {
-        &self.bytes.as_slice()[tensor.range()]
+        &self.bytes[tensor.range()]
     }
-}
 
-impl Bytes {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Bytes::Mapped(map) => map,
-            Bytes::Embedded(bytes) => bytes,
-        }
+    /// Like [`data`](Self::data), but keeps the file open for as long as it is
+    /// held.
+    ///
+    /// # Panics
+    /// When `tensor` comes from another file and lies outside this one.
+    #[must_use]
+    pub fn shared_data(&self, tensor: &TensorInfo) -> Bytes {
+        self.bytes.slice(tensor.range())
     }
 }
 

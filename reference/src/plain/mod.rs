@@ -1,0 +1,299 @@
+//! The transformer in plain candle operations, `kernels=plain`.
+//!
+//! This is the ground truth, so it is written to be checked by eye rather than
+//! to be fast: weights are dequantized to f32, and every operation of the
+//! architecture is a few candle operations on whole tensors. Everything is
+//! computed in f32: matrix products accumulate in f32 with fused multiply-add
+//! (the order over `K` is that of the `gemm` crate's blocks, independent of the
+//! number of threads), softmax subtracts the row maximum and sums in f32, norms
+//! sum squares in f32. What the `activations` option rounds is the result of
+//! every operation but three: attention scores, softmax probabilities and
+//! logits stay in f32, as in the engines that compute in half precision with
+//! f32 accumulation.
+
+use std::ops::Range;
+
+use candle_core::{D, DType, Device, Result, Tensor};
+use engine::{EngineError, NumberFormat, TokenId};
+
+use crate::cache::{Cache, LayerCache, Rows};
+use crate::hyperparameters::{Activation, Hyperparameters, NormKind};
+use crate::network::{Block, Linear, Network, Norm};
+use crate::rope::Rope;
+use crate::weights::{StoredMatrix, Weights};
+
+/// A decoder of candle tensors, each `[outputs, inputs]` as in the file.
+pub(crate) struct PlainDecoder {
+    network: Network<Tensor>,
+    activations: NumberFormat,
+}
+
+impl PlainDecoder {
+    pub(crate) fn load(
+        shape: Hyperparameters,
+        weights: &Weights<'_>,
+        activations: NumberFormat,
+    ) -> std::result::Result<Self, EngineError> {
+        let network = Network::load(shape, weights, |matrix| {
+            tensor(&matrix).map_err(crate::failed)
+        })?;
+        Ok(Self {
+            network,
+            activations,
+        })
+    }
+
+    pub(crate) fn shape(&self) -> &Hyperparameters {
+        &self.network.shape
+    }
+
+    /// Appends `tokens` to `cache` and returns the final hidden states
+    /// `[n, hidden]`, normalised and ready for [`logits`](Self::logits).
+    pub(crate) fn forward(&self, tokens: &[TokenId], cache: &mut Cache) -> Result<Tensor> {
+        let network = &self.network;
+        let ids = Tensor::from_slice(tokens, tokens.len(), &Device::Cpu)?;
+        let embedded = network.embedding.index_select(&ids, 0)?;
+        let mut stream = self.round((embedded * f64::from(self.shape().embedding_scale))?)?;
+        if let Some(positions) = &network.positions {
+            stream = self.round((stream + positions.narrow(0, cache.len(), tokens.len())?)?)?;
+        }
+        for (index, block) in network.blocks.iter().enumerate() {
+            let normed = self.norm(&stream, &block.attention_norm)?;
+            let attention = self.attention(block, index, &normed, cache)?;
+            let attention = self.post_norm(attention, block.attention_post_norm.as_ref())?;
+            let with_attention = self.round((&stream + attention)?)?;
+            let input = match &block.ffn_norm {
+                Some(norm) => self.norm(&with_attention, norm)?,
+                None => normed,
+            };
+            let fed = self.feed_forward(block, &input)?;
+            let fed = self.post_norm(fed, block.ffn_post_norm.as_ref())?;
+            stream = self.round((with_attention + fed)?)?;
+        }
+        cache.advance(tokens.len());
+        self.norm(&stream, &network.output_norm)
+    }
+
+    /// Logits `[n, vocab]` of hidden states `[n, hidden]`.
+    pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        let head = self
+            .network
+            .head
+            .as_ref()
+            .unwrap_or(&self.network.embedding);
+        let logits = hidden.matmul(&head.t()?)?;
+        let logits = match &self.network.head_bias {
+            Some(bias) => logits.broadcast_add(&vector(bias)?)?,
+            None => logits,
+        };
+        softcap(logits, self.shape().logit_softcap)
+    }
+
+    fn norm(&self, x: &Tensor, norm: &Norm) -> Result<Tensor> {
+        let x = match self.shape().norm {
+            NormKind::Rms { .. } => x.clone(),
+            NormKind::Layer { .. } => x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?,
+        };
+        let (NormKind::Rms { epsilon } | NormKind::Layer { epsilon }) = self.shape().norm;
+        let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + f64::from(epsilon))?.sqrt()?;
+        let scaled = x
+            .broadcast_div(&scale)?
+            .broadcast_mul(&vector(&norm.weight)?)?;
+        self.round(match &norm.bias {
+            Some(bias) => scaled.broadcast_add(&vector(bias)?)?,
+            None => scaled,
+        })
+    }
+
+    fn post_norm(&self, x: Tensor, norm: Option<&Norm>) -> Result<Tensor> {
+        norm.map_or(Ok(x.clone()), |norm| self.norm(&x, norm))
+    }
+
+    fn linear(&self, x: &Tensor, linear: &Linear<Tensor>) -> Result<Tensor> {
+        let product = x.matmul(&linear.weight.t()?)?;
+        self.round(match &linear.bias {
+            Some(bias) => product.broadcast_add(&vector(bias)?)?,
+            None => product,
+        })
+    }
+
+    /// Grouped-query causal attention over the cache and the new tokens.
+    fn attention(
+        &self,
+        block: &Block<Tensor>,
+        layer: usize,
+        x: &Tensor,
+        cache: &mut Cache,
+    ) -> Result<Tensor> {
+        let shape = self.shape();
+        let c = &shape.config;
+        let (n, start) = (x.dim(0)?, cache.len());
+        let split = |x: Tensor, heads| x.reshape((n, heads, c.head_dim))?.transpose(0, 1);
+        let mut query = split(self.linear(x, &block.query)?, c.heads)?;
+        let mut key = split(self.linear(x, &block.key)?, c.kv_heads)?;
+        let value = self.linear(x, &block.value)?;
+        if let (Some(query_norm), Some(key_norm)) = (&block.query_norm, &block.key_norm) {
+            query = self.norm(&query, query_norm)?;
+            key = self.norm(&key, key_norm)?;
+        }
+        if let Some(ropes) = &self.network.ropes {
+            let rope = ropes.of(shape.layers[layer].local_rope);
+            query = self.round(rotate(&query, rope, start)?)?;
+            key = self.round(rotate(&key, rope, start)?)?;
+        }
+        let key = key.transpose(0, 1)?.reshape((n, c.kv_heads * c.head_dim))?;
+        let cached = cache.layer_mut(layer);
+        append(cached, start, &key, &value)?;
+        let seen = cached.visible(start).start..start + n;
+        let total = seen.len();
+        let context = |rows: &Rows| {
+            gather(cached, rows, seen.clone())?
+                .reshape((total, c.kv_heads, c.head_dim))?
+                .transpose(0, 1)?
+                .contiguous()
+        };
+        let (keys, values) = (context(&cached.keys)?, context(&cached.values)?);
+
+        // The query heads of one group are stacked so that each group is one
+        // product against its shared keys: [kv_heads, group · n, head_dim].
+        let group = c.heads / c.kv_heads;
+        let query = (query * f64::from(shape.attention_scale))?
+            .contiguous()?
+            .reshape((c.kv_heads, group * n, c.head_dim))?;
+        let scores = softcap(
+            query.matmul(&keys.transpose(1, 2)?)?,
+            shape.attention_softcap,
+        )?
+        .reshape((c.kv_heads, group, n, total))?
+        .broadcast_add(&mask(cached, start, n, seen)?)?;
+        let weights = softmax(&scores)?.reshape((c.kv_heads, group * n, total))?;
+        let mixed = weights
+            .matmul(&values)?
+            .reshape((c.heads, n, c.head_dim))?
+            .transpose(0, 1)?
+            .reshape((n, c.heads * c.head_dim))?;
+        self.linear(&self.round(mixed)?, &block.output)
+    }
+
+    /// `down(act(gate(x)) · up(x))` (Shazeer 2020), or `down(act(up(x)))`.
+    fn feed_forward(&self, block: &Block<Tensor>, x: &Tensor) -> Result<Tensor> {
+        let activate = |x: Tensor| match self.shape().activation {
+            Activation::Silu => x.silu(),
+            Activation::GeluTanh => x.gelu(),
+        };
+        let up = self.linear(x, &block.up)?;
+        let inner = match &block.gate {
+            Some(gate) => (activate(self.linear(x, gate)?)? * up)?,
+            None => activate(up)?,
+        };
+        self.linear(&self.round(inner)?, &block.down)
+    }
+
+    fn round(&self, x: Tensor) -> Result<Tensor> {
+        match self.activations {
+            NumberFormat::F16 => x.to_dtype(DType::F16)?.to_dtype(DType::F32),
+            NumberFormat::Bf16 => x.to_dtype(DType::BF16)?.to_dtype(DType::F32),
+            _ => Ok(x),
+        }
+    }
+}
+
+fn tensor(matrix: &StoredMatrix) -> Result<Tensor> {
+    Tensor::from_vec(
+        matrix.to_f32()?,
+        (matrix.rows, matrix.columns),
+        &Device::Cpu,
+    )
+}
+
+fn vector(values: &[f32]) -> Result<Tensor> {
+    Tensor::from_slice(values, values.len(), &Device::Cpu)
+}
+
+/// Stores keys and values `[n, kv_heads · head_dim]` of the tokens from `start`.
+fn append(cache: &mut LayerCache, start: usize, keys: &Tensor, values: &Tensor) -> Result<()> {
+    let (keys, values) = (keys.to_vec2::<f32>()?, values.to_vec2::<f32>()?);
+    for (index, (key, value)) in keys.iter().zip(&values).enumerate() {
+        let slot = cache.slot(start + index);
+        cache.keys.write(slot, key);
+        cache.values.write(slot, value);
+    }
+    Ok(())
+}
+
+/// Rows of `positions` as `[n, kv_heads · head_dim]`.
+fn gather(cache: &LayerCache, rows: &Rows, positions: Range<usize>) -> Result<Tensor> {
+    let (n, width) = (positions.len(), rows.width());
+    let mut values = vec![0f32; n * width];
+    for (position, row) in positions.zip(values.chunks_exact_mut(width)) {
+        rows.read(cache.slot(position), 0..width, row);
+    }
+    Tensor::from_vec(values, (n, width), &Device::Cpu)
+}
+
+/// `[n, seen]`: 0 where the token at `start + i` looks, −∞ elsewhere.
+fn mask(cache: &LayerCache, start: usize, n: usize, seen: Range<usize>) -> Result<Tensor> {
+    let mask: Vec<f32> = (start..start + n)
+        .flat_map(|position| {
+            let visible = cache.visible(position);
+            seen.clone()
+                .map(move |other| match visible.contains(&other) {
+                    true => 0.0,
+                    false => f32::NEG_INFINITY,
+                })
+        })
+        .collect();
+    Tensor::from_vec(mask, (n, seen.len()), &Device::Cpu)
+}
+
+/// `c · tanh(x / c)` (Gemma 2).
+fn softcap(x: Tensor, cap: Option<f32>) -> Result<Tensor> {
+    match cap.map(f64::from) {
+        Some(cap) => (x / cap)?.tanh()? * cap,
+        None => Ok(x),
+    }
+}
+
+fn softmax(x: &Tensor) -> Result<Tensor> {
+    let exp = x.broadcast_sub(&x.max_keepdim(D::Minus1)?)?.exp()?;
+    exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
+}
+
+/// Rotates `x` `[heads, n, head_dim]` whose first token is at `start`.
+fn rotate(x: &Tensor, rope: &Rope, start: usize) -> Result<Tensor> {
+    let (_, n, head_dim) = x.dims3()?;
+    let pairs = rope.dims / 2;
+    let (cos, sin): (Vec<f32>, Vec<f32>) = (start..start + n)
+        .flat_map(|position| (0..pairs).map(move |pair| rope.angle(pair, position)))
+        .unzip();
+    let cos = Tensor::from_vec(cos, (n, pairs), &Device::Cpu)?;
+    let sin = Tensor::from_vec(sin, (n, pairs), &Device::Cpu)?;
+    let select = |pick: fn((usize, usize)) -> usize| {
+        let dims: Vec<u32> = (0..pairs)
+            .map(|pair| pick(rope.pair(pair)) as u32)
+            .collect();
+        x.contiguous()?
+            .index_select(&Tensor::new(dims, &Device::Cpu)?, 2)
+    };
+    let (a, b) = (select(|pair| pair.0)?, select(|pair| pair.1)?);
+    let turned = Tensor::cat(
+        &[
+            (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?,
+            (a.broadcast_mul(&sin)? + b.broadcast_mul(&cos)?)?,
+            x.narrow(2, rope.dims, head_dim - rope.dims)?,
+        ],
+        2,
+    )?;
+    // `turned` holds first dimensions, second dimensions, unrotated ones.
+    let mut order = vec![0u32; head_dim];
+    for pair in 0..pairs {
+        let (first, second) = rope.pair(pair);
+        (order[first], order[second]) = (pair as u32, (pairs + pair) as u32);
+    }
+    for dim in rope.dims..head_dim {
+        order[dim] = dim as u32;
+    }
+    turned
+        .contiguous()?
+        .index_select(&Tensor::new(order, &Device::Cpu)?, 2)
+}

@@ -1,0 +1,112 @@
+//! Rotary position embeddings (Su et al. 2021).
+
+use engine::{EngineError, FailureKind};
+
+use crate::hyperparameters::{Hyperparameters, Pairing, RopeParameters};
+use crate::weights::Weights;
+
+/// Rotation of one kind of layer: pair `i` of a head turns by
+/// `position · frequencies[i]`.
+#[derive(Clone, Debug)]
+pub(crate) struct Rope {
+    pub(crate) pairing: Pairing,
+    /// Leading dimensions of a head that are rotated.
+    pub(crate) dims: usize,
+    /// `dims / 2` angles per position, in f64: at position 10⁵ an f32 product
+    /// would be off by 2⁻⁸ of a turn.
+    frequencies: Vec<f64>,
+    magnitude: f64,
+}
+
+/// The rotations of a model: one for all layers, or one for those with a local
+/// window and one for the others.
+#[derive(Clone, Debug)]
+pub(crate) struct Ropes {
+    global: Rope,
+    local: Option<Rope>,
+}
+
+impl Ropes {
+    /// Reads the divisors of the frequencies that some models store as tensors
+    /// (Llama 3.1, LongRoPE).
+    pub(crate) fn load(
+        parameters: &RopeParameters,
+        shape: &Hyperparameters,
+        weights: &Weights<'_>,
+    ) -> Result<Self, EngineError> {
+        // LongRoPE (Ding et al. 2024) switches once the context is longer than
+        // the one trained first. As in llama.cpp the length of the context
+        // decides, not that of the text: keys in a cache cannot change.
+        let long = parameters
+            .original_context
+            .is_some_and(|original| shape.config.context > original);
+        let factors = match long {
+            true => "rope_factors_long.weight",
+            false => "rope_factors_short.weight",
+        };
+        let pairs = parameters.dims / 2;
+        let divisors = match weights.vector_optional("rope_freqs.weight", pairs)? {
+            Some(divisors) => Some(divisors),
+            None => weights.vector_optional(factors, pairs)?,
+        };
+        if divisors
+            .iter()
+            .flatten()
+            .any(|&divisor| !(divisor.is_finite() && divisor > 0.0))
+        {
+            return Err(EngineError::new(
+                FailureKind::Load,
+                "RoPE frequency factors must be positive numbers",
+            ));
+        }
+        Ok(Self {
+            global: Rope::new(
+                parameters,
+                parameters.base,
+                parameters.factor,
+                divisors.as_deref(),
+            ),
+            local: parameters
+                .local_base
+                .map(|base| Rope::new(parameters, base, 1.0, None)),
+        })
+    }
+
+    /// The rotation of layers that are local, or are not.
+    pub(crate) fn of(&self, local: bool) -> &Rope {
+        match &self.local {
+            Some(rope) if local => rope,
+            _ => &self.global,
+        }
+    }
+}
+
+impl Rope {
+    fn new(parameters: &RopeParameters, base: f64, factor: f64, divisors: Option<&[f32]>) -> Self {
+        let frequency = |pair: usize| {
+            let exponent = -2.0 * pair as f64 / parameters.dims as f64;
+            let divisor = divisors.map_or(1.0, |divisors| f64::from(divisors[pair]));
+            base.powf(exponent) / factor / divisor
+        };
+        Self {
+            pairing: parameters.pairing,
+            dims: parameters.dims,
+            frequencies: (0..parameters.dims / 2).map(frequency).collect(),
+            magnitude: parameters.magnitude,
+        }
+    }
+
+    /// Cosine and sine of pair `pair` at `position`, with the model's magnitude.
+    pub(crate) fn angle(&self, pair: usize, position: usize) -> (f32, f32) {
+        let (sin, cos) = (position as f64 * self.frequencies[pair]).sin_cos();
+        ((cos * self.magnitude) as f32, (sin * self.magnitude) as f32)
+    }
+
+    /// The two dimensions of `pair`.
+    pub(crate) fn pair(&self, pair: usize) -> (usize, usize) {
+        match self.pairing {
+            Pairing::Neighbours => (2 * pair, 2 * pair + 1),
+            Pairing::Halves => (pair, pair + self.dims / 2),
+        }
+    }
+}
