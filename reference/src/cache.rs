@@ -170,6 +170,11 @@ impl Cache {
 }
 
 impl LayerCache {
+    /// Rows; position `p` is in row `p mod capacity`.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// The row of `position`.
     pub(crate) fn slot(&self, position: usize) -> usize {
         position % self.capacity

@@ -22,6 +22,7 @@
 //! ```
 
 mod cache;
+mod fast;
 pub mod gguf;
 mod hyperparameters;
 mod model;

@@ -1,4 +1,4 @@
-//! The seam's `Model` and `Session` over the decoder.
+//! The seam's `Model` and `Session` over the decoders.
 
 use engine::{
     EngineError, FailureKind, KvUsage, Logits, Model, ModelConfig, Numerics, Session, TokenId, Want,
@@ -6,22 +6,30 @@ use engine::{
 use rayon::ThreadPool;
 
 use crate::cache::Cache;
+use crate::fast::{FastDecoder, Workspace};
 use crate::gguf::GgufFile;
 use crate::hyperparameters::Hyperparameters;
-use crate::options::{KvOptions, Options};
+use crate::options::{Kernels, KvOptions, Options};
 use crate::plain::PlainDecoder;
 use crate::weights::Weights;
 
-/// Tokens that pass through the decoder together. Longer prompts go in pieces
-/// of this size, which bounds the score matrix to `heads · PIECE · context`.
+/// Tokens that pass through a decoder together. Longer prompts go in pieces of
+/// this size, which bounds the memory of activations.
 const PIECE: usize = 512;
 
 pub(crate) struct ReferenceModel {
-    decoder: PlainDecoder,
+    decoder: Decoder,
     numerics: Numerics,
     kv: KvOptions,
-    /// `None` leaves the choice to candle: all physical cores.
-    pool: Option<ThreadPool>,
+}
+
+enum Decoder {
+    Plain {
+        decoder: PlainDecoder,
+        /// `None` leaves the choice to candle: all physical cores.
+        pool: Option<ThreadPool>,
+    },
+    Fast(FastDecoder),
 }
 
 impl ReferenceModel {
@@ -31,33 +39,57 @@ impl ReferenceModel {
             shape.config.context = shape.config.context.min(context.get());
         }
         let weights = Weights::new(file, options.numerics.weights);
-        let decoder = PlainDecoder::load(shape, &weights, options.numerics.activations)?;
-        let pool = options
-            .threads
-            .map(|threads| {
-                rayon::ThreadPoolBuilder::new()
-                    .num_threads(threads.get())
-                    .build()
-                    .map_err(|error| {
-                        EngineError::new(
-                            FailureKind::Device,
-                            format!("cannot start {threads} threads: {error}"),
-                        )
-                    })
-            })
-            .transpose()?;
+        let activations = options.numerics.activations;
+        let decoder = match options.kernels {
+            Kernels::Plain => Decoder::Plain {
+                decoder: PlainDecoder::load(shape, &weights, activations)?,
+                pool: options.threads.map(|n| thread_pool(n.get())).transpose()?,
+            },
+            Kernels::Fast(isa) => {
+                let threads = options.threads.map_or_else(all_cores, usize::from);
+                Decoder::Fast(FastDecoder::load(
+                    shape,
+                    &weights,
+                    activations,
+                    isa,
+                    threads,
+                )?)
+            }
+        };
         Ok(Self {
             decoder,
             numerics: options.numerics,
             kv: options.kv.clone(),
-            pool,
         })
     }
+
+    fn shape(&self) -> &Hyperparameters {
+        match &self.decoder {
+            Decoder::Plain { decoder, .. } => decoder.shape(),
+            Decoder::Fast(decoder) => decoder.shape(),
+        }
+    }
+}
+
+fn all_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn thread_pool(threads: usize) -> Result<ThreadPool, EngineError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|error| {
+            EngineError::new(
+                FailureKind::Device,
+                format!("cannot start {threads} threads: {error}"),
+            )
+        })
 }
 
 impl Model for ReferenceModel {
     fn config(&self) -> &ModelConfig {
-        &self.decoder.shape().config
+        &self.shape().config
     }
 
     fn numerics(&self) -> Numerics {
@@ -66,7 +98,11 @@ impl Model for ReferenceModel {
 
     fn session(&self) -> Result<Box<dyn Session + '_>, EngineError> {
         Ok(Box::new(ReferenceSession {
-            cache: Cache::new(self.decoder.shape(), &self.kv, PIECE)?,
+            cache: Cache::new(self.shape(), &self.kv, PIECE)?,
+            workspace: match &self.decoder {
+                Decoder::Plain { .. } => None,
+                Decoder::Fast(decoder) => Some(decoder.workspace(PIECE)),
+            },
             model: self,
         }))
     }
@@ -75,6 +111,8 @@ impl Model for ReferenceModel {
 struct ReferenceSession<'a> {
     model: &'a ReferenceModel,
     cache: Cache,
+    /// Of the fast decoder.
+    workspace: Option<Workspace>,
 }
 
 impl ReferenceSession<'_> {
@@ -98,25 +136,21 @@ impl ReferenceSession<'_> {
         }
     }
 
-    fn run(&mut self, tokens: &[TokenId], want: Want) -> candle_core::Result<Vec<f32>> {
-        let decoder = &self.model.decoder;
-        let mut values = Vec::new();
-        let pieces = tokens.len().div_ceil(PIECE);
-        for (index, piece) in tokens.chunks(PIECE).enumerate() {
-            let hidden = decoder.forward(piece, &mut self.cache)?;
-            let wanted = match want {
-                Want::All => hidden,
-                Want::Last if index + 1 == pieces => hidden.narrow(0, piece.len() - 1, 1)?,
-                Want::Last | Want::None => continue,
-            };
-            let logits = decoder.logits(&wanted)?.flatten_all()?.to_vec1::<f32>()?;
-            // A prompt in one piece, the usual case, is not copied again.
-            match pieces {
-                1 => values = logits,
-                _ => values.extend(logits),
+    /// Appends a piece of a prompt and writes the logits of its last tokens, as
+    /// many as fit `logits`.
+    fn run(&mut self, piece: &[TokenId], logits: &mut [f32]) -> candle_core::Result<()> {
+        let cache = &mut self.cache;
+        match (&self.model.decoder, &mut self.workspace) {
+            (Decoder::Fast(decoder), Some(workspace)) => {
+                decoder.forward(piece, cache, workspace, logits);
+                Ok(())
             }
+            (Decoder::Plain { decoder, pool }, _) => match pool {
+                Some(pool) => pool.install(|| decoder.forward(piece, cache, logits)),
+                None => decoder.forward(piece, cache, logits),
+            },
+            (Decoder::Fast(_), None) => unreachable!("made with its workspace"),
         }
-        Ok(values)
     }
 }
 
@@ -124,20 +158,21 @@ impl Session for ReferenceSession<'_> {
     fn extend(&mut self, tokens: &[TokenId], want: Want) -> Result<Logits, EngineError> {
         self.check(tokens)?;
         let before = self.cache.len();
-        let model = self.model;
-        let values = match &model.pool {
-            Some(pool) => pool.install(|| self.run(tokens, want)),
-            None => self.run(tokens, want),
-        }
-        .map_err(crate::failed);
-        let values = match values {
-            Ok(values) => values,
-            Err(error) => {
+        let vocab = self.model.config().vocab;
+        let mut values = vec![0f32; want.rows(tokens.len()) * vocab];
+        let mut unwanted = tokens.len() - want.rows(tokens.len());
+        let mut rest = &mut values[..];
+        for piece in tokens.chunks(PIECE) {
+            let silent = unwanted.min(piece.len());
+            unwanted -= silent;
+            let (logits, behind) = rest.split_at_mut((piece.len() - silent) * vocab);
+            rest = behind;
+            if let Err(error) = self.run(piece, logits) {
                 self.cache.truncate(before)?;
-                return Err(error);
+                return Err(crate::failed(error));
             }
-        };
-        Logits::new(model.config().vocab, values).ok_or_else(|| {
+        }
+        Logits::new(vocab, values).ok_or_else(|| {
             EngineError::new(FailureKind::Protocol, "the decoder returned a ragged row")
         })
     }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use engine::{EngineError, EngineOptions, NumberFormat, Numerics, OptionHelp};
 
+use crate::fast::Isa;
+
 pub(crate) const HELP: [OptionHelp; 8] = [
     OptionHelp {
         key: "weights",
@@ -36,7 +38,8 @@ pub(crate) const HELP: [OptionHelp; 8] = [
     OptionHelp {
         key: "kernels",
         default: "fast",
-        help: "fast: blocked SIMD kernels on the weights as stored; plain: one candle operation \
+        help: "fast: blocked SIMD kernels on the weights as stored, with the best instructions this \
+               processor has; avx512, avx2, neon, portable: with these; plain: one candle operation \
                after the other on f32 weights",
     },
     OptionHelp {
@@ -73,7 +76,7 @@ pub(crate) struct KvOptions {
 /// Which implementation computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kernels {
-    Fast,
+    Fast(Isa),
     Plain,
 }
 
@@ -94,11 +97,7 @@ impl Options {
                     .map(|mib| mib.saturating_mul(1 << 20)),
                 evict: word(options, "evict", &[("none", false), ("window", true)])?,
             },
-            kernels: word(
-                options,
-                "kernels",
-                &[("fast", Kernels::Fast), ("plain", Kernels::Plain)],
-            )?,
+            kernels: kernels(options)?,
             threads: optional(options, "threads")?,
             context: optional(options, "ctx")?,
         })
@@ -119,6 +118,18 @@ fn one_of(
         "engine option `{key}={format}`: use one of {}",
         names.join(", ")
     )))
+}
+
+fn kernels(options: &EngineOptions) -> Result<Kernels, EngineError> {
+    let available = Isa::available();
+    let mut words = vec![("fast", Kernels::Fast(available[0]))];
+    words.extend(
+        available
+            .iter()
+            .map(|&isa| (isa.name(), Kernels::Fast(isa))),
+    );
+    words.push(("plain", Kernels::Plain));
+    word(options, "kernels", &words)
 }
 
 /// One of a few words, the first by default.

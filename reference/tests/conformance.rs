@@ -12,6 +12,8 @@ fn every_option_conforms() {
         "reference:weights=q4_0,kv=f16",
         "reference:activations=f16,weights=f16",
         "reference:activations=bf16,threads=1,ctx=64",
+        "reference:kernels=portable,weights=q8_0,kv=q8_0",
+        "reference:kernels=plain,kv=f16",
     ] {
         let spec: EngineSpec = spec.parse().unwrap();
         let report = conformance::check(&Reference, &model, &spec.options).unwrap();

@@ -47,9 +47,25 @@ impl PlainDecoder {
         &self.network.shape
     }
 
-    /// Appends `tokens` to `cache` and returns the final hidden states
-    /// `[n, hidden]`, normalised and ready for [`logits`](Self::logits).
-    pub(crate) fn forward(&self, tokens: &[TokenId], cache: &mut Cache) -> Result<Tensor> {
+    /// Appends `tokens` to `cache` and writes the logits of the last ones, as
+    /// many as fit `logits`, row after row.
+    pub(crate) fn forward(
+        &self,
+        tokens: &[TokenId],
+        cache: &mut Cache,
+        logits: &mut [f32],
+    ) -> Result<()> {
+        let hidden = self.hidden(tokens, cache)?;
+        let wanted = logits.len() / self.shape().config.vocab;
+        if wanted > 0 {
+            let hidden = hidden.narrow(0, tokens.len() - wanted, wanted)?;
+            logits.copy_from_slice(&self.logits(&hidden)?.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(())
+    }
+
+    /// The final hidden states `[n, hidden]`, normalised.
+    fn hidden(&self, tokens: &[TokenId], cache: &mut Cache) -> Result<Tensor> {
         let network = &self.network;
         let ids = Tensor::from_slice(tokens, tokens.len(), &Device::Cpu)?;
         let embedded = network.embedding.index_select(&ids, 0)?;
@@ -75,7 +91,7 @@ impl PlainDecoder {
     }
 
     /// Logits `[n, vocab]` of hidden states `[n, hidden]`.
-    pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+    fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         let head = self
             .network
             .head
