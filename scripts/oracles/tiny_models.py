@@ -2,7 +2,8 @@
 """Make tiny models with random weights, and the logits that Hugging Face transformers gives them.
 
 One folder per model: config.json and model.safetensors as transformers saves them, model.gguf as
-llama.cpp's own converter writes it, tokens.txt, and logits.npy, float32 [tokens, vocab].
+llama.cpp's own converter writes it, tokens.txt, logits.npy, float32 [tokens, vocab], and about.txt,
+the model's class in transformers and its features, one a line.
 
 The logits are transformers' eager forward pass in float64, rounded once: the modelling code's
 up-casts to float32 become up-casts to float64, so that the vectors are the architecture's and not
@@ -44,6 +45,8 @@ SOURCES = ROOT / ".oracles" / "llama.cpp" / "src"
 
 VOCAB = 80
 CONTEXT = 128
+# Of models with a window: room for a ring that turns over while a prompt is read in pieces.
+LONG = 1024
 TOKENS = 64
 WINDOW = 16
 # What `reference/tests/architectures.rs` allows, and how far a feature must move the logits.
@@ -68,9 +71,9 @@ class Case:
     also: int | None = None
 
 
-def sizes(hidden=32, heads=4, kv_heads=2, layers=2, inner=48, **more) -> dict:
+def sizes(hidden=32, heads=4, kv_heads=2, layers=2, inner=48, context=CONTEXT, **more) -> dict:
     return dict(vocab_size=VOCAB, hidden_size=hidden, num_attention_heads=heads, num_hidden_layers=layers,
-                num_key_value_heads=kv_heads, intermediate_size=inner, max_position_embeddings=CONTEXT,
+                num_key_value_heads=kv_heads, intermediate_size=inner, max_position_embeddings=context,
                 bos_token_id=1, eos_token_id=2, pad_token_id=0, **more)
 
 
@@ -104,7 +107,7 @@ def cases() -> dict[str, Case]:
     theta = {"rope base": rope(500.0)}
     llama3 = dict(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)
     pairs = 8
-    longrope = dict(kind="longrope", original_max_position_embeddings=48,
+    longrope = dict(original_max_position_embeddings=48,
                     short_factor=[1.0 + 0.25 * i for i in range(pairs)],
                     long_factor=[2.0 + 0.75 * i for i in range(pairs)])
     local = "sliding_attention"
@@ -129,7 +132,7 @@ def cases() -> dict[str, Case]:
             t.LlamaConfig(**sizes(heads=2, kv_heads=1), head_dim=32, attention_bias=True, mlp_bias=True, **rope()),
             {f"{part} bias": edit(f"{part}_proj.bias", zero) for part in ("q", "k", "v", "o", "gate", "up", "down")}),
         "mistral": Case(
-            t.MistralConfig(**sizes(heads=2, kv_heads=1), head_dim=32, sliding_window=WINDOW, **rope(1_000.0)),
+            t.MistralConfig(**sizes(heads=2, kv_heads=1, context=LONG), head_dim=32, sliding_window=WINDOW, **rope(1_000.0)),
             {"window": dict(sliding_window=None), "its edge": dict(sliding_window=WINDOW + 1)},
             metadata={"add_sliding_window": WINDOW}),
         "qwen2": Case(
@@ -140,48 +143,44 @@ def cases() -> dict[str, Case]:
             {"query norm": edit("q_norm.weight", torch.ones_like), "key norm": edit("k_norm.weight", torch.ones_like),
              "key heads": gqa}, dtype="bf16"),
         "gemma": Case(
-            t.GemmaConfig(**sizes(heads=2, kv_heads=1), head_dim=32, hidden_activation="gelu_pytorch_tanh", **rope(1_000.0)),
+            t.GemmaConfig(**sizes(heads=2, kv_heads=1), head_dim=32, hidden_activation="gelu_pytorch_tanh", **rope()),
             theta | {"attention": UNIFORM, "norm offset": edit("norm.weight", lambda w: w - 1)}),
         "gemma2": Case(
-            t.Gemma2Config(**sizes(layers=3), head_dim=16, sliding_window=WINDOW, query_pre_attn_scalar=6,
-                           attn_logit_softcapping=2.0, final_logit_softcapping=3.0, **rope(1_000.0)),
-            {"window": dict(sliding_window=CONTEXT), "its edge": dict(sliding_window=WINDOW - 1), "alternation": dict(layer_types=[local] * 3),
+            t.Gemma2Config(**sizes(layers=3, context=LONG), head_dim=16, sliding_window=WINDOW, query_pre_attn_scalar=6,
+                           attn_logit_softcapping=2.0, final_logit_softcapping=3.0, **rope()),
+            {"window": dict(sliding_window=LONG), "its edge": dict(sliding_window=WINDOW - 1), "alternation": dict(layer_types=[local] * 3),
              "its order": dict(layer_types=["full_attention", local, "full_attention"]),
              "attention scale": dict(query_pre_attn_scalar=16), "attention cap": dict(attn_logit_softcapping=None),
              "logit cap": dict(final_logit_softcapping=None), "key heads": edit("k_proj.weight", swap_heads(16))},
             metadata={"add_attention_scale": 6**-0.5}),
         # Seven layers: llama.cpp's converter writes no pattern, which then is every sixth.
         "gemma3": Case(
-            t.Gemma3TextConfig(**sizes(heads=2, kv_heads=1, layers=7, inner=32), head_dim=16, sliding_window=WINDOW,
+            t.Gemma3TextConfig(**sizes(heads=2, kv_heads=1, layers=7, inner=32, context=LONG), head_dim=16, sliding_window=WINDOW,
                                query_pre_attn_scalar=16, **both(100.0, **linear)),
-            {"window": dict(sliding_window=CONTEXT), "pattern": dict(layer_types=[local] * 7),
+            {"window": dict(sliding_window=LONG), "pattern": dict(layer_types=[local] * 7),
              "local base": both(1000.0, **linear), "scaling of global layers": both(100.0),
              "query norm": edit("q_norm.weight", zero), "key norm": edit("k_norm.weight", zero)}),
         "gemma3-pattern": Case(
-            t.Gemma3TextConfig(**sizes(heads=2, kv_heads=1, layers=3), head_dim=32, sliding_window=WINDOW,
+            t.Gemma3TextConfig(**sizes(heads=2, kv_heads=1, layers=3, context=LONG), head_dim=32, sliding_window=WINDOW,
                                query_pre_attn_scalar=12, final_logit_softcapping=3.0,
                                layer_types=[local, "full_attention", local], **both(100.0)),
-            {"window": dict(sliding_window=CONTEXT), "pattern": dict(layer_types=[local, local, "full_attention"]),
+            {"window": dict(sliding_window=LONG), "pattern": dict(layer_types=[local, local, "full_attention"]),
              "logit cap": dict(final_logit_softcapping=None), "attention scale": dict(query_pre_attn_scalar=32)},
             metadata={"add_attention_scale": 12**-0.5, "add_sliding_window_pattern": [True, False, True]}),
         "phi2": Case(
-            t.PhiConfig(**sizes(heads=2, kv_heads=2, inner=128), hidden_act="gelu_new", layer_norm_eps=0.02,
-                        rope_parameters=dict(rope_type="default", rope_theta=1000.0, partial_rotary_factor=0.5)),
-            {"partial rotation": dict(rope_parameters=dict(rope_type="default", rope_theta=1000.0, partial_rotary_factor=1.0)),
+            t.PhiConfig(**sizes(heads=2, kv_heads=2, inner=128), hidden_act="gelu_new", layer_norm_eps=0.02, **rope(partial_rotary_factor=0.5)),
+            {"partial rotation": rope(partial_rotary_factor=1.0),
              "epsilon": dict(layer_norm_eps=1e-6), "attention": UNIFORM, "activation": dict(hidden_act="silu"),
              "biases": NO_BIAS, "head bias": edit("lm_head.bias", zero)}),
         "phi3": Case(
-            t.Phi3Config(**sizes(hidden=64, heads=2, kv_heads=1, inner=32), sliding_window=WINDOW,
-                         original_max_position_embeddings=CONTEXT,
-                         rope_parameters=dict(rope_type="default", rope_theta=1000.0, partial_rotary_factor=1.0)),
-            {"window": dict(sliding_window=None), "rope base": dict(
-                rope_parameters=dict(rope_type="default", rope_theta=50.0, partial_rotary_factor=1.0))}),
+            t.Phi3Config(**sizes(hidden=64, heads=2, kv_heads=1, inner=32, context=LONG), sliding_window=WINDOW,
+                         original_max_position_embeddings=LONG,
+                         **rope(1_000.0, partial_rotary_factor=1.0)),
+            {"window": dict(sliding_window=None), "rope base": rope(50.0, partial_rotary_factor=1.0)}),
         "phi3-longrope": Case(
             t.Phi3Config(**sizes(heads=2, kv_heads=2), original_max_position_embeddings=48, sliding_window=None,
-                         rope_parameters=dict(rope_type="longrope", rope_theta=1000.0, partial_rotary_factor=1.0,
-                                              **{k: v for k, v in longrope.items() if k != "kind"})),
-            {"factors and magnitude": dict(rope_parameters=dict(rope_type="default", rope_theta=1000.0,
-                                                                partial_rotary_factor=1.0))},
+                         **rope(1_000.0, "longrope", partial_rotary_factor=1.0, **longrope)),
+            {"factors and magnitude": rope(1_000.0, partial_rotary_factor=1.0)},
             also=48),
         "gpt2": Case(
             t.GPT2Config(vocab_size=VOCAB, n_embd=32, n_head=2, n_layer=2, n_positions=CONTEXT, n_ctx=CONTEXT,
@@ -205,6 +204,8 @@ def double_precision():
 
 
 def build(config, state: State | None = None, dtype=torch.float32):
+    # In a narrower type Gemma would round the factor of its embeddings.
+    config = type(config).from_dict(config.to_dict() | {"dtype": dtype})
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").to(dtype).eval()
     if state is not None:
         model.load_state_dict({name: value.to(dtype) for name, value in state.items()}, strict=True)
@@ -213,7 +214,6 @@ def build(config, state: State | None = None, dtype=torch.float32):
 
 @torch.no_grad()
 def logits(config, state: State, tokens: torch.Tensor, double=True) -> np.ndarray:
-    config = type(config).from_dict(config.to_dict())
     if not double:
         return build(config, state)(input_ids=tokens[None], use_cache=False).logits[0].double().numpy()
     with double_precision():
@@ -301,6 +301,7 @@ def make(name: str, case: Case, out: Path, seed: int, dtype: str) -> None:
     rounding = np.abs(logits(case.config, state, tokens, double=False) - truth).max()
     moved = features(case, state, tokens, truth)
     np.save(folder / "logits.npy", truth.astype(np.float32))
+    (folder / "about.txt").write_text("\n".join([type(model).__name__, *moved]) + "\n")
     (folder / "tokens.txt").write_text(" ".join(map(str, tokens.tolist())) + "\n")
     if case.also:
         short = logits(case.config, state, tokens[: case.also])

@@ -1,0 +1,157 @@
+//! Every architecture against Hugging Face transformers.
+//!
+//! `vectors/models/` holds tiny random models made by
+//! `scripts/oracles/tiny_models.py`, which also checks that each feature a model
+//! is there for moves its logits. Other seeds and formats:
+//!
+//! ```sh
+//! .oracles/venv/bin/python scripts/oracles/tiny_models.py --out /tmp/models --seed 7 --dtype f32
+//! HARNESS_TINY_MODELS=/tmp/models cargo test --release -p harness-reference --test architectures
+//! ```
+#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
+
+mod tiny;
+
+
+use engine::{
+    Engine, EngineError, EngineSpec, EvictionPolicy, FailureKind, Logits, Model, NumberFormat,
+    Session, TokenId, Want, conformance,
+};
+use harness_reference::{ARCHITECTURES, Reference};
+
+use crate::tiny::{TinyModel, models};
+
+/// Largest difference to transformers' logits, for logits of RMS 1 to 4.
+///
+/// transformers itself strays up to 4·10⁻⁵ from them when it runs in f32
+/// (`tiny_models.py` prints it); the smallest feature moves them by 0.2.
+const TOLERANCE: f64 = 1e-4;
+
+/// Both implementations of every operation.
+const KERNELS: [&str; 2] = ["plain", "fast"];
+
+/// Pieces that a context of 64 tokens is prefilled in: shorter and longer than
+/// the windows of 16, and than the tiles of any kernel.
+const UNEVEN: [usize; 6] = [1, 7, 16, 3, 29, 8];
+
+fn open(model: &TinyModel, options: &str) -> Result<Box<dyn Model>, EngineError> {
+    let spec: EngineSpec = format!("reference:{options}").parse().unwrap();
+    Reference.open(&model.artifact(), &spec.options)
+}
+
+/// Logits of `tokens`, appended in `pieces`.
+fn extend(session: &mut dyn Session, tokens: &[TokenId], pieces: &[usize]) -> Logits {
+    let (mut values, mut vocab, mut start) = (Vec::new(), 0, 0);
+    for piece in pieces {
+        let logits = session
+            .extend(&tokens[start..start + piece], Want::All)
+            .unwrap();
+        vocab = logits.vocab();
+        values.extend_from_slice(logits.values());
+        start += piece;
+    }
+    assert_eq!(start, tokens.len());
+    Logits::new(vocab, values).unwrap()
+}
+
+fn largest_difference(expected: &[f32], found: &[f32]) -> f64 {
+    assert_eq!(expected.len(), found.len());
+    expected
+        .iter()
+        .zip(found)
+        .map(|(&a, &b)| (f64::from(a) - f64::from(b)).abs())
+        // `f64::max` would pass over a NaN.
+        .fold(0.0, |max, delta| if delta <= max { max } else { delta })
+}
+
+/// Squared difference over the energy of `expected`.
+fn nmse(expected: &Logits, found: &Logits) -> f64 {
+    let square = |x: f64| x * x;
+    let pairs = || expected.values().iter().zip(found.values());
+    let noise: f64 = pairs()
+        .map(|(&a, &b)| square(f64::from(a) - f64::from(b)))
+        .sum();
+    noise / pairs().map(|(&a, _)| square(f64::from(a))).sum::<f64>()
+}
+
+/// Largest difference of `options` however the tokens are fed.
+fn difference(model: &TinyModel, options: &str) -> f64 {
+    let opened = open(model, options).unwrap();
+    let n = model.tokens.len();
+    [vec![n], UNEVEN.to_vec(), vec![1; n]]
+        .iter()
+        .map(|pieces| {
+            let mut session = opened.session().unwrap();
+            let found = extend(&mut *session, &model.tokens, pieces);
+            largest_difference(model.logits.values(), found.values())
+        })
+        .fold(0.0, f64::max)
+}
+
+#[test]
+fn logits_are_transformers() {
+    let mut wrong = Vec::new();
+    let mut check = |model: &TinyModel, options: &str, delta: f64| {
+        println!("{:<18} {options:<28} max |Δlogit| {delta:.1e}", model.name);
+        // Not `>`, which a NaN would pass.
+        if !(delta <= TOLERANCE) {
+            wrong.push(format!("{} with {options}: {delta:.1e}", model.name));
+        }
+    };
+    for model in models() {
+        for kernels in KERNELS {
+            for evict in ["none", "window"] {
+                let options = format!("kernels={kernels},evict={evict}");
+                check(&model, &options, difference(&model, &options));
+            }
+            for (len, expected) in &model.shortened {
+                let options = format!("kernels={kernels},ctx={len}");
+                let opened = open(&model, &options).unwrap();
+                let mut session = opened.session().unwrap();
+                let found = extend(&mut *session, &model.tokens[..*len], &[*len]);
+                check(&model, &options, largest_difference(expected.values(), found.values()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "max |Δlogit| above {TOLERANCE:e}: {wrong:#?}");
+}
+
+/// Text long enough for rings of windows to turn over: the model's tokens,
+/// again and again from another one each time.
+fn long_text(model: &TinyModel, len: usize) -> Vec<TokenId> {
+    let tokens = &model.tokens;
+    (0..len)
+        .map(|i| tokens[(i + i / tokens.len()) % tokens.len()])
+        .collect()
+}
+
+#[test]
+fn rings_of_windows_change_nothing() {
+    let mut windowed = 0;
+    for model in models() {
+        for kernels in KERNELS {
+            let open = |evict| open(&model, &format!("kernels={kernels},evict={evict}")).unwrap();
+            let (whole, ring) = (open("none"), open("window"));
+            let usage = ring.session().unwrap().kv().unwrap();
+            let rotating = |policy| matches!(policy, EvictionPolicy::Window { .. });
+            if !usage.layers.iter().any(|layer| rotating(layer.policy)) {
+                continue;
+            }
+            windowed += 1;
+            let text = long_text(&model, 900);
+            let run = |model: &dyn Model| {
+                let mut session = model.session().unwrap();
+                let mut pieces = vec![700, 1, 1, 1, 97];
+                pieces.extend([1; 100]);
+                extend(&mut *session, &text, &pieces)
+            };
+            let (whole, ring) = (run(&*whole), run(&*ring));
+            let delta = largest_difference(whole.values(), ring.values());
+            println!("{:<18} {kernels}: ring to whole {delta:.1e}", model.name);
+            // The same sums over the same numbers, read from other rows.
+            assert_eq!(delta, 0.0, "{}: {kernels}", model.name);
+        }
+    }
+    assert!(windowed > 0);
+}
+
