@@ -236,7 +236,7 @@ def draw(name: str, shape: torch.Size, family: str, generator: torch.Generator) 
     if "embed_tokens" in name or "wte" in name or "wpe" in name:
         return 0.5 * normal
     fan_in = shape[0] if "gpt2" in family else shape[1]
-    gain = 1.7 if any(part in name for part in ("q_proj", "k_proj", "qkv", "c_attn")) else 1.2
+    gain = 1.25 if any(part in name for part in ("q_proj", "k_proj", "qkv", "c_attn")) else 1.0
     return gain / fan_in**0.5 * normal
 
 
