@@ -106,12 +106,13 @@ impl Hyperparameters {
         let architecture = reader.architecture;
         let gemma = matches!(architecture, "gemma" | "gemma2" | "gemma3");
         let layer_norm = matches!(architecture, "phi2" | "gpt2");
+        reader.refuse_variants()?;
 
         let hidden = reader.size("embedding_length")?;
         let heads = reader.size("attention.head_count")?;
         let kv_heads = reader.size_or("attention.head_count_kv", heads)?;
         let head_dim = reader.size_or("attention.key_length", hidden / heads)?;
-        let value_dim = reader.size_or("attention.value_length", head_dim)?;
+        let value_dim = reader.size_or("attention.value_length", hidden / heads)?;
         if value_dim != head_dim {
             return Err(unsupported(format!(
                 "values of {value_dim} dimensions beside keys of {head_dim}"
@@ -137,11 +138,11 @@ impl Hyperparameters {
         let this = Self {
             norm: if layer_norm {
                 NormKind::Layer {
-                    epsilon: reader.float_or("attention.layer_norm_epsilon", 1e-5)? as f32,
+                    epsilon: reader.required_float("attention.layer_norm_epsilon")? as f32,
                 }
             } else {
                 NormKind::Rms {
-                    epsilon: reader.float_or("attention.layer_norm_rms_epsilon", 1e-5)? as f32,
+                    epsilon: reader.required_float("attention.layer_norm_rms_epsilon")? as f32,
                 }
             },
             positions: if architecture == "gpt2" {
@@ -158,8 +159,10 @@ impl Hyperparameters {
             },
             logit_softcap: match architecture {
                 "gemma2" => Some(reader.float_or("final_logit_softcapping", 30.0)? as f32),
+                // Files of models without a cap may say 0.
                 "gemma3" => reader
                     .float("final_logit_softcapping")?
+                    .filter(|&cap| cap != 0.0)
                     .map(|cap| cap as f32),
                 _ => None,
             },
@@ -273,8 +276,25 @@ impl<'a> Reader<'a> {
         self.metadata.find::<f64>(&self.key(name)).map_err(load)
     }
 
+    fn required_float(&self, name: &str) -> Result<f64, EngineError> {
+        self.metadata.get::<f64>(&self.key(name)).map_err(load)
+    }
+
     fn float_or(&self, name: &str, default: f64) -> Result<f64, EngineError> {
         Ok(self.float(name)?.unwrap_or(default))
+    }
+
+    /// Refuses networks that share an architecture's name and are others.
+    fn refuse_variants(&self) -> Result<(), EngineError> {
+        let experts = self.metadata.find::<u64>(&self.key("expert_count"));
+        if experts.map_err(load)?.is_some_and(|count| count > 0) {
+            return Err(unsupported("mixtures of experts".into()));
+        }
+        let causal = self.metadata.find::<bool>(&self.key("attention.causal"));
+        if causal.map_err(load)? == Some(false) {
+            return Err(unsupported("attention to later tokens".into()));
+        }
+        Ok(())
     }
 
     /// `1 / sqrt(head_dim)`, but for the largest Gemmas, whose files do not
@@ -325,8 +345,13 @@ impl<'a> Reader<'a> {
         let scaling = self.key("rope.scaling.type");
         let scaling = self.metadata.find::<&str>(&scaling).map_err(load)?;
         let factor = match scaling {
-            None | Some("none" | "longrope") => 1.0,
-            Some("linear") => self.float_or("rope.scaling.factor", 1.0)?,
+            Some("none" | "longrope") => 1.0,
+            // As in llama.cpp: linear unless the file says otherwise, the factor
+            // also under its old name, and 0 for none.
+            None | Some("linear") => match self.float("rope.scaling.factor")? {
+                Some(factor) => factor,
+                None => self.float_or("rope.scale_linear", 0.0)?,
+            },
             Some(other) => return Err(unsupported(format!("RoPE scaling `{other}`"))),
         };
         let original = "rope.scaling.original_context_length";
@@ -337,7 +362,7 @@ impl<'a> Reader<'a> {
             },
             dims: self.size_or("rope.dimension_count", head_dim)?,
             base: self.float_or("rope.freq_base", 10_000.0)?,
-            factor,
+            factor: if factor == 0.0 { 1.0 } else { factor },
             local_base: match self.architecture {
                 "gemma3" => Some(self.float_or("rope.freq_base_swa", 10_000.0)?),
                 _ => None,
