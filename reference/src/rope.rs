@@ -82,7 +82,13 @@ impl Ropes {
 }
 
 impl Rope {
-    fn new(parameters: &RopeParameters, base: f64, factor: f64, divisors: Option<&[f32]>) -> Self {
+    /// Pair `i` turns by `base^(−2i / dims) / factor / divisors[i]` a position.
+    pub(crate) fn new(
+        parameters: &RopeParameters,
+        base: f64,
+        factor: f64,
+        divisors: Option<&[f32]>,
+    ) -> Self {
         let frequency = |pair: usize| {
             let exponent = -2.0 * pair as f64 / parameters.dims as f64;
             let divisor = divisors.map_or(1.0, |divisors| f64::from(divisors[pair]));

@@ -11,6 +11,9 @@
 //! logits stay in f32, as in the engines that compute in half precision with
 //! f32 accumulation.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use candle_core::{D, DType, Device, Result, Tensor};
@@ -106,19 +109,7 @@ impl PlainDecoder {
     }
 
     fn norm(&self, x: &Tensor, norm: &Norm) -> Result<Tensor> {
-        let x = match self.shape().norm {
-            NormKind::Rms { .. } => x.clone(),
-            NormKind::Layer { .. } => x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?,
-        };
-        let (NormKind::Rms { epsilon } | NormKind::Layer { epsilon }) = self.shape().norm;
-        let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + f64::from(epsilon))?.sqrt()?;
-        let scaled = x
-            .broadcast_div(&scale)?
-            .broadcast_mul(&vector(&norm.weight)?)?;
-        self.round(match &norm.bias {
-            Some(bias) => scaled.broadcast_add(&vector(bias)?)?,
-            None => scaled,
-        })
+        self.round(normalise(x, self.shape().norm, norm)?)
     }
 
     fn post_norm(&self, x: Tensor, norm: Option<&Norm>) -> Result<Tensor> {
@@ -262,6 +253,23 @@ fn mask(cache: &LayerCache, start: usize, n: usize, seen: Range<usize>) -> Resul
     Tensor::from_vec(mask, (n, seen.len()), &Device::Cpu)
 }
 
+/// Normalises the last dimension.
+fn normalise(x: &Tensor, kind: NormKind, norm: &Norm) -> Result<Tensor> {
+    let x = match kind {
+        NormKind::Rms { .. } => x.clone(),
+        NormKind::Layer { .. } => x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?,
+    };
+    let (NormKind::Rms { epsilon } | NormKind::Layer { epsilon }) = kind;
+    let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + f64::from(epsilon))?.sqrt()?;
+    let scaled = x
+        .broadcast_div(&scale)?
+        .broadcast_mul(&vector(&norm.weight)?)?;
+    match &norm.bias {
+        Some(bias) => scaled.broadcast_add(&vector(bias)?),
+        None => Ok(scaled),
+    }
+}
+
 /// `c · tanh(x / c)` (Gemma 2).
 fn softcap(x: Tensor, cap: Option<f32>) -> Result<Tensor> {
     match cap.map(f64::from) {
@@ -306,8 +314,8 @@ fn rotate(x: &Tensor, rope: &Rope, start: usize) -> Result<Tensor> {
         let (first, second) = rope.pair(pair);
         (order[first], order[second]) = (pair as u32, (pairs + pair) as u32);
     }
-    for dim in rope.dims..head_dim {
-        order[dim] = dim as u32;
+    for (dim, place) in order.iter_mut().enumerate().skip(rope.dims) {
+        *place = dim as u32;
     }
     turned
         .contiguous()?
