@@ -104,7 +104,7 @@ def swap_heads(head_dim: int) -> Callable[[torch.Tensor], torch.Tensor]:
 def cases() -> dict[str, Case]:
     t = transformers
     gqa = edit("k_proj.weight", swap_heads(32))
-    theta = {"rope base": rope(500.0)}
+    theta = {"RoPE base": rope(500.0)}
     llama3 = dict(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)
     pairs = 8
     longrope = dict(original_max_position_embeddings=48,
@@ -118,22 +118,22 @@ def cases() -> dict[str, Case]:
     return {
         "llama": Case(
             t.LlamaConfig(**sizes(), head_dim=32, rms_norm_eps=0.02, **rope()),
-            theta | {"key heads": gqa, "attention": UNIFORM, "epsilon": dict(rms_norm_eps=1e-6)}),
+            theta | {"head grouping": gqa, "attention weights": UNIFORM, "epsilon": dict(rms_norm_eps=1e-6)}),
         "llama-tied": Case(
             t.LlamaConfig(**sizes(heads=2, kv_heads=2, inner=32), tie_word_embeddings=True, **rope()),
-            theta | {"attention": UNIFORM}, dtype="f32"),
+            theta | {"attention weights": UNIFORM}, dtype="f32"),
         "llama-rope-llama3": Case(
             t.LlamaConfig(**sizes(heads=2, kv_heads=1), head_dim=32, **rope(kind="llama3", **llama3)),
-            theta | {"frequency factors": rope()}),
+            theta | {"RoPE frequency factors": rope()}),
         "llama-rope-linear": Case(
             t.LlamaConfig(**sizes(heads=2, kv_heads=1), head_dim=32, **rope(kind="linear", factor=4.0)),
-            theta | {"scaling": rope()}),
+            theta | {"RoPE scaling": rope()}),
         "llama-bias": Case(
             t.LlamaConfig(**sizes(heads=2, kv_heads=1), head_dim=32, attention_bias=True, mlp_bias=True, **rope()),
             {f"{part} bias": edit(f"{part}_proj.bias", zero) for part in ("q", "k", "v", "o", "gate", "up", "down")}),
         "mistral": Case(
             t.MistralConfig(**sizes(heads=2, kv_heads=1, context=LONG), head_dim=32, sliding_window=WINDOW, **rope(1_000.0)),
-            {"window": dict(sliding_window=None), "its edge": dict(sliding_window=WINDOW + 1)},
+            {"window": dict(sliding_window=None), "window edge": dict(sliding_window=WINDOW + 1)},
             metadata={"add_sliding_window": WINDOW}),
         "qwen2": Case(
             t.Qwen2Config(**sizes(heads=2, kv_heads=1, inner=64), tie_word_embeddings=True, **rope(1_000.0)),
@@ -141,46 +141,46 @@ def cases() -> dict[str, Case]:
         "qwen3": Case(
             t.Qwen3Config(**sizes(), head_dim=32, **rope(1_000.0)),
             {"query norm": edit("q_norm.weight", torch.ones_like), "key norm": edit("k_norm.weight", torch.ones_like),
-             "key heads": gqa}, dtype="bf16"),
+             "head grouping": gqa}, dtype="bf16"),
         "gemma": Case(
             t.GemmaConfig(**sizes(heads=2, kv_heads=1), head_dim=32, hidden_activation="gelu_pytorch_tanh", **rope()),
-            theta | {"attention": UNIFORM, "norm offset": edit("norm.weight", lambda w: w - 1)}),
+            theta | {"attention weights": UNIFORM, "norm offset": edit("norm.weight", lambda w: w - 1)}),
         "gemma2": Case(
             t.Gemma2Config(**sizes(layers=3, context=LONG), head_dim=16, sliding_window=WINDOW, query_pre_attn_scalar=6,
                            attn_logit_softcapping=2.0, final_logit_softcapping=3.0, **rope()),
-            {"window": dict(sliding_window=LONG), "its edge": dict(sliding_window=WINDOW - 1), "alternation": dict(layer_types=[local] * 3),
-             "its order": dict(layer_types=["full_attention", local, "full_attention"]),
+            {"window": dict(sliding_window=LONG), "window edge": dict(sliding_window=WINDOW - 1), "alternation": dict(layer_types=[local] * 3),
+             "layer order": dict(layer_types=["full_attention", local, "full_attention"]),
              "attention scale": dict(query_pre_attn_scalar=16), "attention cap": dict(attn_logit_softcapping=None),
-             "logit cap": dict(final_logit_softcapping=None), "key heads": edit("k_proj.weight", swap_heads(16))},
+             "logit cap": dict(final_logit_softcapping=None), "head grouping": edit("k_proj.weight", swap_heads(16))},
             metadata={"add_attention_scale": 6**-0.5}),
         # Seven layers: llama.cpp's converter writes no pattern, which then is every sixth.
         "gemma3": Case(
             t.Gemma3TextConfig(**sizes(heads=2, kv_heads=1, layers=7, inner=32, context=LONG), head_dim=16, sliding_window=WINDOW,
                                query_pre_attn_scalar=16, **both(100.0, **linear)),
-            {"window": dict(sliding_window=LONG), "pattern": dict(layer_types=[local] * 7),
-             "local base": both(1000.0, **linear), "scaling of global layers": both(100.0),
+            {"window": dict(sliding_window=LONG), "layer pattern": dict(layer_types=[local] * 7),
+             "local RoPE base": both(1000.0, **linear), "global RoPE scaling": both(100.0),
              "query norm": edit("q_norm.weight", zero), "key norm": edit("k_norm.weight", zero)}),
         "gemma3-pattern": Case(
             t.Gemma3TextConfig(**sizes(heads=2, kv_heads=1, layers=3, context=LONG), head_dim=32, sliding_window=WINDOW,
                                query_pre_attn_scalar=12, final_logit_softcapping=3.0,
                                layer_types=[local, "full_attention", local], **both(100.0)),
-            {"window": dict(sliding_window=LONG), "pattern": dict(layer_types=[local, local, "full_attention"]),
+            {"window": dict(sliding_window=LONG), "layer pattern": dict(layer_types=[local, local, "full_attention"]),
              "logit cap": dict(final_logit_softcapping=None), "attention scale": dict(query_pre_attn_scalar=32)},
             metadata={"add_attention_scale": 12**-0.5, "add_sliding_window_pattern": [True, False, True]}),
         "phi2": Case(
             t.PhiConfig(**sizes(heads=2, kv_heads=2, inner=128), hidden_act="gelu_new", layer_norm_eps=0.02, **rope(partial_rotary_factor=0.5)),
-            {"partial rotation": rope(partial_rotary_factor=1.0),
-             "epsilon": dict(layer_norm_eps=1e-6), "attention": UNIFORM, "activation": dict(hidden_act="silu"),
+            {"partial RoPE": rope(partial_rotary_factor=1.0),
+             "epsilon": dict(layer_norm_eps=1e-6), "attention weights": UNIFORM, "activation": dict(hidden_act="silu"),
              "biases": NO_BIAS, "head bias": edit("lm_head.bias", zero)}),
         "phi3": Case(
             t.Phi3Config(**sizes(hidden=64, heads=2, kv_heads=1, inner=32, context=LONG), sliding_window=WINDOW,
                          original_max_position_embeddings=LONG,
                          **rope(1_000.0, partial_rotary_factor=1.0)),
-            {"window": dict(sliding_window=None), "rope base": rope(50.0, partial_rotary_factor=1.0)}),
+            {"window": dict(sliding_window=None), "RoPE base": rope(50.0, partial_rotary_factor=1.0)}),
         "phi3-longrope": Case(
             t.Phi3Config(**sizes(heads=2, kv_heads=2), original_max_position_embeddings=48, sliding_window=None,
                          **rope(1_000.0, "longrope", partial_rotary_factor=1.0, **longrope)),
-            {"factors and magnitude": rope(1_000.0, partial_rotary_factor=1.0)},
+            {"RoPE factors and magnitude": rope(1_000.0, partial_rotary_factor=1.0)},
             also=48),
         "gpt2": Case(
             t.GPT2Config(vocab_size=VOCAB, n_embd=32, n_head=2, n_layer=2, n_positions=CONTEXT, n_ctx=CONTEXT,

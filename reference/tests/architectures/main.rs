@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
 
 mod metadata;
+mod page;
 mod tiny;
 
 use engine::tolerance::{noise_to_signal, product_noise, worst_gain};

@@ -55,9 +55,16 @@ impl TinyModel {
 
 /// The committed models, or those of the folder `HARNESS_TINY_MODELS`.
 pub(crate) fn models() -> Vec<TinyModel> {
-    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/models");
-    let folder = std::env::var_os("HARNESS_TINY_MODELS").map_or(committed, PathBuf::from);
-    let mut folders: Vec<PathBuf> = fs::read_dir(&folder)
+    std::env::var_os("HARNESS_TINY_MODELS").map_or_else(committed, |folder| read(folder.as_ref()))
+}
+
+/// The models in this repository.
+pub(crate) fn committed() -> Vec<TinyModel> {
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/models"))
+}
+
+fn read(folder: &Path) -> Vec<TinyModel> {
+    let mut folders: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.is_dir())
