@@ -3,7 +3,7 @@
 //! Both decoders are built from this one table; they differ in what they make
 //! of a matrix.
 
-use engine::EngineError;
+use engine::{EngineError, FailureKind};
 
 use crate::hyperparameters::{Hyperparameters, Positions};
 use crate::rope::Ropes;
@@ -163,7 +163,20 @@ impl<M, F: Fn(StoredMatrix) -> Result<M, EngineError>> Loader<'_, F> {
         })
     }
 
+    /// Matrices of NVFP4 come with a factor for their product.
+    fn refuse_scale(&self, name: &str) -> Result<(), EngineError> {
+        let scale = format!("{name}.scale");
+        match self.weights.has(&scale) {
+            false => Ok(()),
+            true => Err(EngineError::new(
+                FailureKind::Unsupported,
+                format!("the reference engine does not support scaled matrices (tensor `{scale}`)"),
+            )),
+        }
+    }
+
     fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<Linear<M>, EngineError> {
+        self.refuse_scale(name)?;
         let stored = self
             .weights
             .matrix(&format!("{name}.weight"), Some(outputs), inputs)?;
@@ -189,6 +202,7 @@ impl<M, F: Fn(StoredMatrix) -> Result<M, EngineError>> Loader<'_, F> {
         let Some(stored) = stored else {
             return Ok(None);
         };
+        self.refuse_scale(name)?;
         let bias = self
             .weights
             .vector_optional(&format!("{name}.bias"), total)?;

@@ -106,7 +106,7 @@ def cases() -> dict[str, Case]:
     gqa = edit("k_proj.weight", swap_heads(32))
     theta = {"RoPE base": rope(500.0)}
     llama3 = dict(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)
-    pairs = 8
+    pairs = 6
     longrope = dict(original_max_position_embeddings=48,
                     short_factor=[1.0 + 0.25 * i for i in range(pairs)],
                     long_factor=[2.0 + 0.75 * i for i in range(pairs)])
@@ -177,10 +177,12 @@ def cases() -> dict[str, Case]:
                          original_max_position_embeddings=LONG,
                          **rope(1_000.0, partial_rotary_factor=1.0)),
             {"window": dict(sliding_window=None), "RoPE base": rope(50.0, partial_rotary_factor=1.0)}),
+        # As Phi-4-mini: not all of a head is rotated.
         "phi3-longrope": Case(
             t.Phi3Config(**sizes(heads=2, kv_heads=2), original_max_position_embeddings=48, sliding_window=None,
-                         **rope(1_000.0, "longrope", partial_rotary_factor=1.0, **longrope)),
-            {"RoPE factors and magnitude": rope(1_000.0, partial_rotary_factor=1.0)},
+                         tie_word_embeddings=True,
+                         **rope(1_000.0, "longrope", partial_rotary_factor=0.75, **longrope)),
+            {"RoPE factors and magnitude": rope(1_000.0, partial_rotary_factor=0.75)},
             also=48),
         "gpt2": Case(
             t.GPT2Config(vocab_size=VOCAB, n_embd=32, n_head=2, n_layer=2, n_positions=CONTEXT, n_ctx=CONTEXT,
@@ -301,12 +303,12 @@ def make(name: str, case: Case, out: Path, seed: int, dtype: str) -> None:
     rounding = np.abs(logits(case.config, state, tokens, double=False) - truth).max()
     moved = features(case, state, tokens, truth)
     np.save(folder / "logits.npy", truth.astype(np.float32))
-    (folder / "about.txt").write_text("\n".join([type(model).__name__, *moved]) + "\n")
-    (folder / "tokens.txt").write_text(" ".join(map(str, tokens.tolist())) + "\n")
     if case.also:
         short = logits(case.config, state, tokens[: case.also])
-        moved[f"length {case.also}"] = float(np.abs(short - truth[: case.also]).max())
+        moved["length of the context"] = float(np.abs(short - truth[: case.also]).max())
         np.save(folder / f"logits-ctx{case.also}.npy", short.astype(np.float32))
+    (folder / "tokens.txt").write_text(" ".join(map(str, tokens.tolist())) + "\n")
+    (folder / "about.txt").write_text("\n".join([type(model).__name__, *moved]) + "\n")
     convert(folder, case, dtype)
     kib = sum(file.stat().st_size for file in folder.iterdir()) / 1024
     print(f"{name:<18} {dtype:>4} {kib:4.0f} KiB, RMS logit {truth.std():.2f}, in float32 Δ {rounding:.1e}; off: "

@@ -6,7 +6,7 @@ use std::fs;
 
 use engine::{Engine, EngineError, EngineOptions, FailureKind, Logits, ModelArtifact, Want};
 use harness_reference::Reference;
-use harness_reference::gguf::{Array, GgufFile, Metadata, Value, Writer};
+use harness_reference::gguf::{Array, GgmlType, GgufFile, Metadata, Value, Writer};
 
 use crate::tiny::{TinyModel, models};
 
@@ -19,6 +19,15 @@ fn model(name: &str) -> TinyModel {
 
 /// Logits of `model` once keys are set (or removed: `None`) in its metadata.
 fn edited(model: &TinyModel, edits: &[(&str, Option<Value>)]) -> Result<Logits, EngineError> {
+    rewritten(model, edits, None)
+}
+
+/// As [`edited`], with one more tensor, the number 2.
+fn rewritten(
+    model: &TinyModel,
+    edits: &[(&str, Option<Value>)],
+    tensor: Option<&str>,
+) -> Result<Logits, EngineError> {
     let file = GgufFile::open(&model.artifact()).unwrap();
     let mut metadata = Metadata::new();
     for (key, value) in file.metadata().iter() {
@@ -37,9 +46,15 @@ fn edited(model: &TinyModel, edits: &[(&str, Option<Value>)]) -> Result<Logits, 
             .declare(&tensor.name, &tensor.dims, tensor.ggml_type)
             .unwrap();
     }
+    if let Some(name) = tensor {
+        writer.declare(name, &[1], GgmlType::F32).unwrap();
+    }
     let mut body = writer.begin(Vec::new()).unwrap();
     for tensor in file.tensors() {
         body.tensor(file.data(tensor)).unwrap();
+    }
+    if tensor.is_some() {
+        body.tensor(&2f32.to_le_bytes()).unwrap();
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("edited.gguf");
@@ -208,4 +223,16 @@ fn other_networks_of_the_same_name_are_refused() {
         FailureKind::Unsupported,
         "later tokens",
     );
+}
+
+#[test]
+fn scaled_matrices_are_refused() {
+    for (name, scale) in [
+        ("llama", "blk.1.ffn_up.scale"),
+        ("phi3", "blk.0.attn_qkv.scale"),
+    ] {
+        let error = rewritten(&model(name), &[], Some(scale)).unwrap_err();
+        assert_eq!(error.kind(), FailureKind::Unsupported, "{error}");
+        assert!(error.to_string().contains(scale), "{error}");
+    }
 }

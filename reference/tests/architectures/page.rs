@@ -69,7 +69,7 @@ fn render(difference: impl Fn(&TinyModel, &str) -> f64) -> String {
         "\nPhi-3's sliding window is applied, as transformers does and llama.cpp does not. LongRoPE's \
          long factors\nserve once the context (`ctx=…`) is longer than the one trained first, as in \
          llama.cpp; transformers\ngoes by the length of the text. Refused: mixtures of experts, \
-         attention to later tokens, YaRN, heads\nwhose values are of another width than their keys.\n\
+         attention to later tokens, YaRN,\nmatrices with a factor of their own (NVFP4), heads whose values are of another width than their keys.\n\
          \n\
          ## Storage types\n\
          \n\
