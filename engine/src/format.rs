@@ -5,7 +5,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A storage format for numbers, named as GGUF names it (lower case).
+/// A storage format for numbers, named as GGUF names it (lower case), or a
+/// weight compression of Core ML: `palette4-g16`, tables of 16 levels for 16
+/// output channels each, and `int4-b32`, 4-bit codes under a scale for 32
+/// inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)] // The names are the field's own; `structure` says what they are.
@@ -20,7 +23,13 @@ pub enum NumberFormat {
     Q5_0,
     Q4K,
     Q4_1,
+    Iq4Nl,
+    Iq4Xs,
     Q4_0,
+    #[serde(rename = "palette4-g16")]
+    Palette4G16,
+    #[serde(rename = "int4-b32")]
+    Int4B32,
     Q3K,
     Q2K,
 }
@@ -36,11 +45,13 @@ pub(crate) enum Structure {
     /// Blocks of `block` weights share a scale and a minimum; their range is
     /// cut into `steps`.
     Affine { block: u32, steps: u32 },
+    /// The 16 levels of least squared error.
+    Palette16,
 }
 
 impl NumberFormat {
     /// Every format, finest first.
-    pub const ALL: [NumberFormat; 13] = [
+    pub const ALL: [NumberFormat; 17] = [
         NumberFormat::F32,
         NumberFormat::F16,
         NumberFormat::Bf16,
@@ -51,7 +62,11 @@ impl NumberFormat {
         NumberFormat::Q5_0,
         NumberFormat::Q4K,
         NumberFormat::Q4_1,
+        NumberFormat::Iq4Nl,
+        NumberFormat::Iq4Xs,
         NumberFormat::Q4_0,
+        NumberFormat::Palette4G16,
+        NumberFormat::Int4B32,
         NumberFormat::Q3K,
         NumberFormat::Q2K,
     ];
@@ -70,13 +85,18 @@ impl NumberFormat {
             NumberFormat::Q5_0 => "q5_0",
             NumberFormat::Q4K => "q4_k",
             NumberFormat::Q4_1 => "q4_1",
+            NumberFormat::Iq4Nl => "iq4_nl",
+            NumberFormat::Iq4Xs => "iq4_xs",
             NumberFormat::Q4_0 => "q4_0",
+            NumberFormat::Palette4G16 => "palette4-g16",
+            NumberFormat::Int4B32 => "int4-b32",
             NumberFormat::Q3K => "q3_k",
             NumberFormat::Q2K => "q2_k",
         }
     }
 
-    /// Storage cost with scales and minima, from the GGML block layouts.
+    /// Storage cost with scales and minima, from the block layouts. Palettes
+    /// are left out: what a table costs a weight depends on the matrix.
     #[must_use]
     pub fn bits_per_weight(self) -> f64 {
         match self {
@@ -89,14 +109,18 @@ impl NumberFormat {
             NumberFormat::Q5_0 => 22.0 * 8.0 / 32.0,
             NumberFormat::Q4K => 144.0 * 8.0 / 256.0,
             NumberFormat::Q4_1 => 20.0 * 8.0 / 32.0,
+            NumberFormat::Iq4Nl => 18.0 * 8.0 / 32.0,
+            NumberFormat::Iq4Xs => 136.0 * 8.0 / 256.0,
             NumberFormat::Q4_0 => 18.0 * 8.0 / 32.0,
+            NumberFormat::Palette4G16 => 4.0,
+            NumberFormat::Int4B32 => 4.0 + 16.0 / 32.0,
             NumberFormat::Q3K => 110.0 * 8.0 / 256.0,
             NumberFormat::Q2K => 84.0 * 8.0 / 256.0,
         }
     }
 
     pub(crate) fn structure(self) -> Structure {
-        use Structure::{Affine, Float, Symmetric};
+        use Structure::{Affine, Float, Palette16, Symmetric};
         match self {
             NumberFormat::F32 => Float {
                 significand_bits: 24,
@@ -135,9 +159,22 @@ impl NumberFormat {
                 block: 32,
                 steps: 15,
             },
+            // Steps of the table go from 11 about zero to 23 at its ends, ±127.
+            // Under a normal density that reaches the ends at 2.4 standard
+            // deviations, as the largest of 32 does, their root mean square is
+            // 14: as fine as 127 / 14 even levels.
+            NumberFormat::Iq4Nl | NumberFormat::Iq4Xs => Symmetric {
+                block: 32,
+                levels: 9,
+            },
             NumberFormat::Q4_0 => Symmetric {
                 block: 32,
                 levels: 8,
+            },
+            NumberFormat::Palette4G16 => Palette16,
+            NumberFormat::Int4B32 => Symmetric {
+                block: 32,
+                levels: 7,
             },
             NumberFormat::Q3K => Symmetric {
                 block: 16,
@@ -182,6 +219,8 @@ mod tests {
     fn names_read_back() {
         for format in NumberFormat::ALL {
             assert_eq!(format.name().parse::<NumberFormat>().unwrap(), format);
+            let json = serde_json::to_string(&format).unwrap();
+            assert_eq!(json, format!("\"{format}\""));
         }
         assert!("q4_9".parse::<NumberFormat>().is_err());
     }

@@ -29,6 +29,7 @@ mod model;
 mod network;
 mod options;
 mod plain;
+pub mod quant;
 mod rope;
 pub mod tokenizer;
 mod weights;
@@ -39,7 +40,8 @@ use engine::{
 };
 
 pub use hyperparameters::ARCHITECTURES;
-pub use weights::{first_non_finite, round_trip};
+pub use quant::round_trip;
+pub use weights::first_non_finite;
 
 use crate::gguf::GgufFile;
 use crate::model::ReferenceModel;

@@ -3,12 +3,10 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use candle_core::quantized::ggml_file::qtensor_from_ggml;
-use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{Device, Tensor};
 use engine::{EngineError, FailureKind, NumberFormat};
 
 use crate::gguf::{GgmlType, GgufFile, TensorInfo};
+use crate::quant::{self, QuantError};
 
 /// Reads the tensors of one model and requantizes the matrices among them.
 pub(crate) struct Weights<'a> {
@@ -45,10 +43,10 @@ impl StoredMatrix {
     }
 
     /// All values, row after row.
-    pub(crate) fn to_f32(&self) -> candle_core::Result<Vec<f32>> {
-        dequantize(self.ggml_type, &self.bytes, vec![self.rows, self.columns])?
-            .flatten_all()?
-            .to_vec1()
+    pub(crate) fn to_f32(&self) -> Result<Vec<f32>, QuantError> {
+        let mut values = vec![0.0; self.rows * self.columns];
+        quant::dequantize(self.ggml_type, &self.bytes, &mut values)?;
+        Ok(values)
     }
 }
 
@@ -110,10 +108,9 @@ impl<'a> Weights<'a> {
             columns,
             bytes: self.file.shared_data(info),
         };
-        let failed = |error: candle_core::Error| {
-            EngineError::new(FailureKind::Load, format!("tensor `{name}`: {error}"))
-        };
-        requantize(matrix, self.format).map(Some).map_err(failed)
+        requantize(matrix, self.format)
+            .map(Some)
+            .map_err(|error| unreadable(name, &error))
     }
 
     /// The vector `name`, which stays as it is stored: norms and biases are f32
@@ -136,12 +133,7 @@ impl<'a> Weights<'a> {
         if stored != [len] {
             return Err(Self::misshapen(name, &stored, format!("{len} values")));
         }
-        dequantize(info.ggml_type, self.file.data(info), stored)
-            .and_then(|values| values.to_vec1())
-            .map(Some)
-            .map_err(|error| {
-                EngineError::new(FailureKind::Load, format!("tensor `{name}`: {error}"))
-            })
+        dequantize(info, self.file.data(info)).map(Some)
     }
 
     /// The error for a matrix with too few rows.
@@ -160,22 +152,25 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// `matrix` stored in `format`, by the rules of [`round_trip`].
-fn requantize(matrix: StoredMatrix, format: NumberFormat) -> candle_core::Result<StoredMatrix> {
+/// `matrix` stored in `format`, by the rules of [`quant::round_trip_rows`].
+fn requantize(matrix: StoredMatrix, format: NumberFormat) -> Result<StoredMatrix, QuantError> {
     if format == NumberFormat::F32 {
         return Ok(matrix);
     }
-    let values = Tensor::from_vec(
-        matrix.to_f32()?,
-        (matrix.rows, matrix.columns),
-        &Device::Cpu,
-    )?;
-    let ggml_type = storage(format, matrix.columns);
-    let quantized = QTensor::quantize(&values, candle_type(ggml_type)?)?;
-    let bytes = Bytes::copy_from_slice(&quantized.data()?);
+    let mut values = matrix.to_f32()?;
+    let ggml_type = match quant::ggml_type(format) {
+        Some(ggml_type) => quant::fitting(ggml_type, matrix.columns),
+        // GGUF has no type for the schemes of Core ML.
+        None => {
+            quant::round_trip_rows(&mut values, matrix.columns, format)?;
+            GgmlType::F32
+        }
+    };
+    let mut bytes = vec![0; values.len() / ggml_type.block_size() * ggml_type.block_bytes()];
+    quant::quantize(ggml_type, &values, matrix.columns, &mut bytes)?;
     Ok(StoredMatrix {
         ggml_type,
-        bytes,
+        bytes: bytes.into(),
         ..matrix
     })
 }
@@ -205,91 +200,22 @@ pub fn first_non_finite(
     file: &GgufFile,
     tensor: &TensorInfo,
 ) -> Result<Option<usize>, EngineError> {
-    let values = shape_of(tensor).and_then(|shape| {
-        dequantize(tensor.ggml_type, file.data(tensor), shape)
-            .and_then(|values| values.flatten_all()?.to_vec1::<f32>())
-            .map_err(|error| {
-                EngineError::new(
-                    FailureKind::Unsupported,
-                    format!("tensor `{}`: {error}", tensor.name),
-                )
-            })
-    })?;
+    let values = dequantize(tensor, file.data(tensor))?;
     Ok(values.iter().position(|value| !value.is_finite()))
 }
 
-fn dequantize(ggml_type: GgmlType, data: &[u8], shape: Vec<usize>) -> candle_core::Result<Tensor> {
-    let dtype = candle_type(ggml_type)?;
-    // candle casts the bytes to its block types, none aligned to more than four;
-    // a file may declare an alignment of one.
-    if data.as_ptr().addr().is_multiple_of(4) {
-        return qtensor_from_ggml(dtype, data, shape, &Device::Cpu)?.dequantize(&Device::Cpu);
-    }
-    let mut words = vec![0u32; data.len().div_ceil(4)];
-    let aligned: &mut [u8] = &mut bytemuck::cast_slice_mut(&mut words)[..data.len()];
-    aligned.copy_from_slice(data);
-    qtensor_from_ggml(dtype, aligned, shape, &Device::Cpu)?.dequantize(&Device::Cpu)
+fn dequantize(info: &TensorInfo, data: &[u8]) -> Result<Vec<f32>, EngineError> {
+    // The dimensions' product fits a `usize`, as the reader has checked.
+    let mut values = vec![0.0; info.dims.iter().product::<u64>() as usize];
+    quant::dequantize(info.ggml_type, data, &mut values)
+        .map_err(|error| unreadable(&info.name, &error))?;
+    Ok(values)
 }
 
-fn candle_type(ggml_type: GgmlType) -> candle_core::Result<GgmlDType> {
-    Ok(match ggml_type {
-        GgmlType::F32 => GgmlDType::F32,
-        GgmlType::F16 => GgmlDType::F16,
-        GgmlType::Bf16 => GgmlDType::BF16,
-        GgmlType::Q4_0 => GgmlDType::Q4_0,
-        GgmlType::Q4_1 => GgmlDType::Q4_1,
-        GgmlType::Q5_0 => GgmlDType::Q5_0,
-        GgmlType::Q5_1 => GgmlDType::Q5_1,
-        GgmlType::Q8_0 => GgmlDType::Q8_0,
-        GgmlType::Q2K => GgmlDType::Q2K,
-        GgmlType::Q3K => GgmlDType::Q3K,
-        GgmlType::Q4K => GgmlDType::Q4K,
-        GgmlType::Q5K => GgmlDType::Q5K,
-        GgmlType::Q6K => GgmlDType::Q6K,
-        other => candle_core::bail!("GGML type {other} is not supported by the reference engine"),
-    })
-}
-
-/// `tensor` stored in `format` and read back as f32.
-///
-/// A row that is no whole number of `format`'s blocks takes the next finer
-/// format that fits, as llama.cpp's quantizer does: a K-quant its 32-weight
-/// neighbour, and what does not even fill those, f16.
-pub fn round_trip(tensor: &Tensor, format: NumberFormat) -> candle_core::Result<Tensor> {
-    let row = tensor.dim(candle_core::D::Minus1)?;
-    match candle_type(storage(format, row))? {
-        GgmlDType::F32 => Ok(tensor.clone()),
-        dtype => QTensor::quantize(tensor, dtype)?.dequantize(&Device::Cpu),
-    }
-}
-
-/// The GGML type that holds rows of `columns` in `format`, or in the next finer
-/// one that they fill.
-fn storage(format: NumberFormat, columns: usize) -> GgmlType {
-    let ggml_type = match format {
-        NumberFormat::F32 => GgmlType::F32,
-        NumberFormat::F16 => GgmlType::F16,
-        NumberFormat::Bf16 => GgmlType::Bf16,
-        NumberFormat::Q8_0 => GgmlType::Q8_0,
-        NumberFormat::Q6K => GgmlType::Q6K,
-        NumberFormat::Q5K => GgmlType::Q5K,
-        NumberFormat::Q5_1 => GgmlType::Q5_1,
-        NumberFormat::Q5_0 => GgmlType::Q5_0,
-        NumberFormat::Q4K => GgmlType::Q4K,
-        NumberFormat::Q4_1 => GgmlType::Q4_1,
-        NumberFormat::Q4_0 => GgmlType::Q4_0,
-        NumberFormat::Q3K => GgmlType::Q3K,
-        NumberFormat::Q2K => GgmlType::Q2K,
+fn unreadable(name: &str, error: &QuantError) -> EngineError {
+    let kind = match error {
+        QuantError::NotRead(_) => FailureKind::Unsupported,
+        _ => FailureKind::Load,
     };
-    if columns.is_multiple_of(ggml_type.block_size()) {
-        return ggml_type;
-    }
-    let finer = match format {
-        NumberFormat::Q6K => NumberFormat::Q8_0,
-        NumberFormat::Q5K => NumberFormat::Q5_1,
-        NumberFormat::Q4K => NumberFormat::Q5_0,
-        NumberFormat::Q3K | NumberFormat::Q2K => NumberFormat::Q4_0,
-        _ => NumberFormat::F16,
-    };
-    storage(finer, columns)
+    EngineError::new(kind, format!("tensor `{name}`: {error}"))
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::simd::LANES;
 use crate::gguf::GgmlType;
+use crate::quant::QuantError;
 use crate::weights::StoredMatrix;
 
 /// Storage types that kernels read.
@@ -82,7 +83,7 @@ pub(super) struct Matrix {
 }
 
 impl Matrix {
-    pub(super) fn new(stored: StoredMatrix) -> candle_core::Result<Self> {
+    pub(super) fn new(stored: StoredMatrix) -> Result<Self, QuantError> {
         let (rows, columns) = (stored.rows, stored.columns);
         let (format, bytes) = match Format::of(stored.ggml_type) {
             Some(format) => (format, stored.bytes),

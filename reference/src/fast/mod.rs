@@ -72,7 +72,8 @@ impl FastDecoder {
             ));
         }
         let network = Network::load(shape, weights, |stored| {
-            Matrix::new(stored).map_err(crate::failed)
+            Matrix::new(stored)
+                .map_err(|error| EngineError::new(FailureKind::Unsupported, error.to_string()))
         })?;
         let pool = Pool::new(threads).map_err(|error| {
             EngineError::new(

@@ -207,7 +207,7 @@ impl PlainDecoder {
 
 fn tensor(matrix: &StoredMatrix) -> Result<Tensor> {
     Tensor::from_vec(
-        matrix.to_f32()?,
+        matrix.to_f32().map_err(candle_core::Error::wrap)?,
         (matrix.rows, matrix.columns),
         &Device::Cpu,
     )
