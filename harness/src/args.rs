@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use engine::NumberFormat;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -32,7 +33,8 @@ Examples:
   harness run --suite parity
   harness run --suite parity --model model.gguf --engine reference --engine reference:weights=q4_k
   harness run --suite parity --set parity.ctx=512 --format junit > parity.xml
-  harness model verify model.gguf";
+  harness model verify model.gguf
+  harness model quantize model-f16.gguf model-q4_k.gguf --type q4_k";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -155,6 +157,68 @@ pub(crate) enum ModelCommand {
         #[arg(long, value_name = "HEX")]
         sha256: Option<String>,
     },
+    /// Write a model file with its weights in another type, and tell what that costs
+    Quantize(QuantizeArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = QUANTIZE_HELP)]
+pub(crate) struct QuantizeArguments {
+    /// GGUF file with F32, F16 or BF16 weights
+    #[arg(value_name = "IN")]
+    pub(crate) input: PathBuf,
+
+    /// GGUF file to write
+    #[arg(value_name = "OUT")]
+    pub(crate) output: PathBuf,
+
+    /// Type of matrices, e.g. q4_k
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) format: NumberFormat,
+
+    /// Type of the head (output.weight) [default: q6_k if TYPE is quantized, except q8_0]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) output_type: Option<NumberFormat>,
+
+    /// Type of the embedding (token_embd.weight) [default: TYPE; the head's where they are one]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) token_embedding_type: Option<NumberFormat>,
+
+    /// Give head and embedding TYPE too
+    #[arg(long)]
+    pub(crate) pure: bool,
+
+    /// Quantize weights that are quantized already; errors add up
+    #[arg(long)]
+    pub(crate) allow_requantize: bool,
+
+    /// Replace OUT if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// How to print the errors of each tensor
+    #[arg(long = "format", value_enum, default_value_t = ReportFormat::Table)]
+    pub(crate) report: ReportFormat,
+}
+
+const QUANTIZE_HELP: &str = "\
+Types:
+  f32 f16 bf16 q8_0 q6_k q5_k q5_1 q5_0 q4_k q4_1 iq4_nl iq4_xs q4_0 q3_k q2_k
+  palette4-g16 int4-b32: compressions of Core ML. GGUF has no room for them; the new file holds in
+  F16 what they make of the weights, to be measured like any other model.
+
+  Norms and other vectors stay as they are. Rows that are no whole number of blocks take the next
+  finer type that fits. Without --pure the choice is llama-quantize's for the plain types; the
+  mixtures it calls _M and _L are not made.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// One row a tensor
+    Csv,
 }
 
 #[derive(Clone, Copy, Debug, Args)]

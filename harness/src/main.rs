@@ -10,6 +10,7 @@ mod list;
 mod model;
 mod plan;
 mod provenance;
+mod quantize;
 mod run;
 mod verdict;
 

@@ -16,11 +16,13 @@ use serde_json::json;
 
 use crate::args::{ListFormat, ModelArguments, ModelCommand};
 use crate::exit::Exit;
+use crate::quantize;
 
 pub(crate) fn run(arguments: &ModelArguments) -> Result<Exit> {
     match &arguments.command {
         ModelCommand::Inspect { model, format } => inspect(model.as_ref(), format.format),
         ModelCommand::Verify { model, sha256 } => verify(model.as_ref(), sha256.as_deref()),
+        ModelCommand::Quantize(arguments) => quantize::run(arguments),
     }
 }
 

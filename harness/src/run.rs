@@ -299,7 +299,7 @@ fn stop_on_interrupt(out: &Path) -> Result<()> {
 }
 
 /// A bar on standard error; indicatif shows none when that is no terminal.
-fn progress_bar(cell: &str) -> ProgressBar {
+pub(crate) fn progress_bar(cell: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} [{bar:24}] {pos}/{len} {eta}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::no_length()

@@ -5,6 +5,7 @@
 //! (`d · q + m` is rounded twice, never fused), and [`quantize`] to the byte
 //! what `ggml_quantize_chunk` does without an importance matrix
 //! (`tests/ggml_types.rs`). Bytes are little-endian and need no alignment.
+//! [`file`](mod@file) does it to whole model files.
 //!
 //! ```
 //! use harness_reference::gguf::GgmlType;
@@ -23,6 +24,7 @@
 
 mod blocks_of_32;
 mod core_ml;
+pub mod file;
 mod iq4;
 mod k_blocks;
 mod k_quantize;
