@@ -109,12 +109,12 @@ impl<'a> Target<'a> {
         let bar = progress_bar("quantize");
         bar.set_length(plan.tensors() as u64);
         let mut reports = Vec::with_capacity(plan.tensors());
-        plan.write(BufWriter::new(self.scratch.as_file()), |report| {
+        let written = plan.write(BufWriter::new(self.scratch.as_file()), |report| {
             bar.inc(1);
             reports.push(report);
-        })
-        .map_err(|error| anyhow!("{artifact}: {error}"))?;
+        });
         bar.finish_and_clear();
+        written.map_err(|error| anyhow!("{artifact}: {error}"))?;
         let kept = self.scratch.as_file().sync_all().and_then(|()| {
             let kept: Result<File, _> = match self.force {
                 true => self.scratch.persist(self.path),

@@ -12,8 +12,8 @@ pub(crate) const HELP: [OptionHelp; 8] = [
         key: "weights",
         default: "f32",
         help: "requantize every matrix on load: f32 (as stored in the file), f16, bf16, q8_0, q6_k, \
-               q5_k, q5_1, q5_0, q4_k, q4_1, iq4_nl, iq4_xs, q4_0, q3_k, q2_k, and Core ML's palette4-g16 \
-               and int4-b32",
+               q5_k, q5_1, q5_0, q4_k, q4_1, iq4_nl, iq4_xs, q4_0, q3_k, q2_k, or Core ML's \
+               palette4-g16 and int4-b32",
     },
     OptionHelp {
         key: "activations",
