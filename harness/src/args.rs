@@ -208,8 +208,8 @@ Types:
   F16 what they make of the weights, to be measured like any other model.
 
   Norms and other vectors stay as they are. Rows that are no whole number of blocks take the next
-  finer type that fits. Without --pure the choice is llama-quantize's for the plain types; the
-  mixtures it calls _M and _L are not made.";
+  finer type that fits. Head and embedding are as llama-quantize has them; its mixtures, which
+  store some layers of K-quants and IQ4 finer, are not made.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReportFormat {

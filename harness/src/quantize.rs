@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use engine::{ModelArtifact, NumberFormat};
-use reference::quant::file::{Plan, Recipe, TensorReport};
+use reference::quant::file::{Distortion, Plan, Recipe, TensorReport};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
@@ -155,9 +155,8 @@ fn as_text(output: &Path, reports: &[TensorReport]) -> Result<String> {
     ]);
     let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     for report in reports {
-        let cost = |text: fn(&reference::quant::file::RoundTripError) -> String| {
-            right(report.error.as_ref().map_or("–".into(), text))
-        };
+        let cost =
+            |text: fn(&Distortion) -> String| right(report.error.as_ref().map_or("–".into(), text));
         table.add_row([
             Cell::new(&report.name),
             Cell::new(report.from.name()),

@@ -3,18 +3,17 @@
 //! The choices are those of llama.cpp's `llama-quantize`: norms, biases and
 //! other vectors, routers and position tables stay as they are; the head (or
 //! the embedding that stands in for it) is stored as Q6_K unless
-//! [`Recipe::pure`] or a type of its own says otherwise. What
-//! `llama-quantize` adds for its mixtures, the `_M` and `_L` of Q4_K_M and
-//! Q3_K_L, is left out: every other matrix has the type asked for.
+//! [`Recipe::pure`] or a type of its own says otherwise. Left out are the
+//! mixtures of `llama-quantize`, which for K-quants and IQ4 stores some layers'
+//! values and down projections finer: every other matrix has the type asked
+//! for.
 
 use std::io::Write;
 
 use engine::NumberFormat;
-use rayon::prelude::*;
 
-use super::{
-    PIECE, QuantError, core_ml, dequantize, fitting, ggml_type, quantize, round_trip_rows,
-};
+pub use super::distortion::Distortion;
+use super::{QuantError, core_ml, dequantize, fitting, ggml_type, quantize, round_trip_rows};
 use crate::gguf::{GgmlType, GgufFile, Metadata, TensorInfo, WriteError, Writer};
 
 /// Keys that describe how the weights are stored.
@@ -107,19 +106,7 @@ pub struct TensorReport {
     /// Storage cost; of the simulated scheme if there is one.
     pub bits_per_weight: f64,
     /// What the change costs; `None` where the bytes are copied.
-    pub error: Option<RoundTripError>,
-}
-
-/// How far numbers have moved.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RoundTripError {
-    /// Root mean square of the differences over that of the numbers; 0 where
-    /// all are zero.
-    pub relative_rmse: f64,
-    /// The largest difference.
-    pub max_abs: f64,
-    /// Cosine of the angle between old and new; 1 where either is all zero.
-    pub cosine: f64,
+    pub error: Option<Distortion>,
 }
 
 /// What is to be done to every tensor of a file.
@@ -215,7 +202,7 @@ impl<'a> Plan<'a> {
         &self,
         tensor: &TensorInfo,
         step: Step,
-    ) -> Result<(Option<Vec<u8>>, Option<RoundTripError>), QuantError> {
+    ) -> Result<(Option<Vec<u8>>, Option<Distortion>), QuantError> {
         if matches!(step, Step::Copy) {
             return Ok((None, None));
         }
@@ -231,7 +218,7 @@ impl<'a> Plan<'a> {
         let mut bytes = vec![0; bytes];
         quantize(to, &after, row, &mut bytes)?;
         dequantize(to, &bytes, &mut after)?;
-        Ok((Some(bytes), Some(RoundTripError::between(&before, &after))))
+        Ok((Some(bytes), Some(Distortion::between(&before, &after))))
     }
 }
 
@@ -289,7 +276,7 @@ fn is_table(ty: GgmlType) -> bool {
     )
 }
 
-fn report(tensor: &TensorInfo, step: Step, error: Option<RoundTripError>) -> TensorReport {
+fn report(tensor: &TensorInfo, step: Step, error: Option<Distortion>) -> TensorReport {
     let to = step.stored(tensor);
     let stored_bits = to.block_bytes() as f64 * 8.0 / to.block_size() as f64;
     let (row, rows) = (row(tensor), numbers(tensor) / row(tensor));
@@ -346,66 +333,5 @@ fn file_type(format: NumberFormat) -> u32 {
         NumberFormat::Iq4Nl => 25,
         NumberFormat::Iq4Xs => 30,
         NumberFormat::Bf16 => 32,
-    }
-}
-
-impl RoundTripError {
-    fn between(before: &[f32], after: &[f32]) -> Self {
-        // Pieces are summed in order, whatever thread had them.
-        let pieces: Vec<Sums> = before
-            .par_chunks(PIECE)
-            .zip(after.par_chunks(PIECE))
-            .map(|(before, after)| Sums::of(before, after))
-            .collect();
-        let sums = pieces.into_iter().fold(Sums::default(), Sums::add);
-        let norms = (sums.before * sums.after).sqrt();
-        Self {
-            relative_rmse: match sums.before > 0.0 {
-                true => (sums.difference / sums.before).sqrt(),
-                false => 0.0,
-            },
-            max_abs: sums.max_abs,
-            cosine: if norms > 0.0 {
-                sums.product / norms
-            } else {
-                1.0
-            },
-        }
-    }
-}
-
-/// Sums of squares and products.
-#[derive(Default)]
-struct Sums {
-    before: f64,
-    after: f64,
-    product: f64,
-    difference: f64,
-    max_abs: f64,
-}
-
-impl Sums {
-    fn of(before: &[f32], after: &[f32]) -> Self {
-        let mut sums = Self::default();
-        for (&before, &after) in before.iter().zip(after) {
-            let (before, after) = (f64::from(before), f64::from(after));
-            let difference = after - before;
-            sums.before += before * before;
-            sums.after += after * after;
-            sums.product += before * after;
-            sums.difference += difference * difference;
-            sums.max_abs = sums.max_abs.max(difference.abs());
-        }
-        sums
-    }
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            before: self.before + other.before,
-            after: self.after + other.after,
-            product: self.product + other.product,
-            difference: self.difference + other.difference,
-            max_abs: self.max_abs.max(other.max_abs),
-        }
     }
 }

@@ -24,6 +24,7 @@
 
 mod blocks_of_32;
 mod core_ml;
+mod distortion;
 pub mod file;
 mod iq4;
 mod k_blocks;
