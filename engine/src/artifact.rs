@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::folder;
+
 /// A model on disk or inside this binary, with the hash that names it.
 #[derive(Clone, Debug)]
 pub struct ModelArtifact {
@@ -17,27 +19,42 @@ pub struct ModelArtifact {
     pub source: ArtifactSource,
     /// How they are laid out.
     pub format: ArtifactFormat,
-    /// SHA-256 of the bytes, lower-case hex.
+    /// SHA-256 of the bytes, lower-case hex. For a folder, of a list of its
+    /// files; see [`from_path`](Self::from_path).
     pub sha256: String,
-    /// Number of bytes.
+    /// Number of bytes, of all files together.
     pub size_bytes: u64,
 }
 
 /// Where a model's bytes are.
 #[derive(Clone, Debug)]
 pub enum ArtifactSource {
-    /// A file.
+    /// A file or folder.
     Path(PathBuf),
     /// Bytes linked into the program.
     Embedded(&'static [u8]),
 }
 
-/// Container formats, told apart by their first bytes.
+/// Container formats: folders are Hugging Face's, files tell by their first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ArtifactFormat {
     /// llama.cpp's single-file format.
     Gguf,
+    /// A folder with `config.json`, weights in `*.safetensors` and
+    /// `tokenizer.json`.
+    HuggingFace,
+}
+
+impl ArtifactFormat {
+    /// Name in run records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ArtifactFormat::Gguf => "gguf",
+            ArtifactFormat::HuggingFace => "hugging_face",
+        }
+    }
 }
 
 /// A model file that cannot be taken in.
@@ -53,13 +70,35 @@ pub enum ArtifactError {
     },
     /// The file is of no format known here.
     #[error(
-        "{0} is no model file known here: expected GGUF (it would begin with the bytes `GGUF`)"
+        "{0} is no model file known here: expected GGUF (it would begin with the bytes `GGUF`), \
+         or a Hugging Face folder"
     )]
     UnknownFormat(PathBuf),
+    /// The folder lacks what makes it a model.
+    #[error(
+        "{path} is no Hugging Face model folder: it has no {missing}; \
+         download the model again with every file of its repository"
+    )]
+    Incomplete {
+        /// Which folder.
+        path: PathBuf,
+        /// What it should hold.
+        missing: &'static str,
+    },
+    /// A file whose name cannot stand in the list that is hashed.
+    #[error("{0:?} has a name that is no plain text; rename it")]
+    FileName(PathBuf),
 }
 
 impl ModelArtifact {
-    /// Opens and hashes the model file at `path`.
+    /// Opens and hashes the model file or folder at `path`.
+    ///
+    /// A folder's hash is that of a text with one line for each file that the
+    /// model consists of, sorted by name: the file's SHA-256 in hex, its length
+    /// in bytes, and its name, with single spaces between and a newline after.
+    /// These files are `config.json`, `generation_config.json`,
+    /// `model.safetensors.index.json`, `tokenizer.json`, `tokenizer_config.json`
+    /// as far as they exist, and every `*.safetensors`.
     ///
     /// # Errors
     /// [`ArtifactError`] when it cannot be read or is of no known format.
@@ -68,6 +107,16 @@ impl ModelArtifact {
             path: path.into(),
             source,
         };
+        if path.is_dir() {
+            let (sha256, size_bytes) = folder::digest(path)?;
+            return Ok(Self {
+                name: folder::name(path),
+                source: ArtifactSource::Path(path.into()),
+                format: ArtifactFormat::HuggingFace,
+                sha256,
+                size_bytes,
+            });
+        }
         let mut file = File::open(path).map_err(io)?;
         if !file.metadata().map_err(io)?.is_file() {
             return Err(io(io::Error::other("not a regular file")));
@@ -118,7 +167,7 @@ impl fmt::Display for ModelArtifact {
     }
 }
 
-fn copy_into(hasher: &mut Sha256, file: &mut File) -> io::Result<u64> {
+pub(crate) fn copy_into(hasher: &mut Sha256, file: &mut File) -> io::Result<u64> {
     // A megabyte at a time keeps the read syscalls out of the profile.
     let mut buffer = vec![0; 1 << 20];
     let mut total = 0;
@@ -139,7 +188,7 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn hex(digest: &[u8]) -> String {
+pub(crate) fn hex(digest: &[u8]) -> String {
     use fmt::Write;
     digest
         .iter()
@@ -173,6 +222,6 @@ mod tests {
         )));
         assert!(matches!(foreign, Err(ArtifactError::UnknownFormat(_))));
         let folder = ModelArtifact::from_path(Path::new(env!("CARGO_MANIFEST_DIR")));
-        assert!(matches!(folder, Err(ArtifactError::Io { .. })));
+        assert!(matches!(folder, Err(ArtifactError::Incomplete { .. })));
     }
 }

@@ -14,6 +14,7 @@
 mod artifact;
 pub mod conformance;
 mod error;
+mod folder;
 mod format;
 mod info;
 mod logits;
