@@ -2,7 +2,8 @@
 
 use engine::{EngineError, FailureKind, ModelConfig};
 
-use crate::gguf::{Array, GgufFile, Metadata, MetadataError, Value};
+use crate::gguf::{Array, Metadata, MetadataError, Value};
+use crate::source::Source;
 
 /// Architectures this engine implements, as GGUF spells them.
 pub const ARCHITECTURES: [&str; 9] = [
@@ -101,8 +102,8 @@ pub(crate) enum Activation {
 }
 
 impl Hyperparameters {
-    pub(crate) fn read(file: &GgufFile) -> Result<Self, EngineError> {
-        let reader = Reader::new(file.metadata())?;
+    pub(crate) fn read(source: &Source) -> Result<Self, EngineError> {
+        let reader = Reader::new(source.metadata())?;
         let architecture = reader.architecture;
         let gemma = matches!(architecture, "gemma" | "gemma2" | "gemma3");
         let layer_norm = matches!(architecture, "phi2" | "gpt2");
@@ -126,12 +127,12 @@ impl Hyperparameters {
             heads,
             kv_heads,
             head_dim,
-            vocab: vocabulary(file)?,
+            vocab: vocabulary(source)?,
             context: reader.size("context_length")?,
-            parameters: file
+            parameters: source
                 .tensors()
                 .iter()
-                .map(|tensor| tensor.dims.iter().product::<u64>())
+                .map(|tensor| tensor.elements() as u64)
                 .sum(),
         };
         let layers = reader.layers(config.layers)?;
@@ -376,20 +377,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn vocabulary(file: &GgufFile) -> Result<usize, EngineError> {
-    let missing = || {
-        EngineError::new(
-            FailureKind::Load,
-            "the model has no tensor `token_embd.weight`",
-        )
-    };
-    let embedding = file.tensor("token_embd.weight").ok_or_else(missing)?;
-    match embedding.dims.get(1).map(|&rows| usize::try_from(rows)) {
-        Some(Ok(rows)) => Ok(rows),
-        _ => Err(EngineError::new(
-            FailureKind::Load,
-            "`token_embd.weight` is no matrix",
-        )),
+fn vocabulary(source: &Source) -> Result<usize, EngineError> {
+    let fault = |why: &str| EngineError::new(FailureKind::Load, why);
+    match source.entry("token_embd.weight").map(|entry| &*entry.shape) {
+        Some(&[rows, _]) => Ok(rows),
+        Some(_) => Err(fault("`token_embd.weight` is no matrix")),
+        None => Err(fault("the model has no tensor `token_embd.weight`")),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The reference engine: a decoder-only transformer on the CPU, in f32, that
 //! other engines are held against.
 //!
-//! It reads GGUF by memory map. `weights=…` passes every matrix through a
-//! quantization and back, so that one FP16 file shows what each format costs
+//! It reads GGUF files and Hugging Face folders by memory map ([`Source`]).
+//! `weights=…` passes every matrix through a quantization and back, so that one FP16 file shows what each format costs
 //! with everything else equal; see [`round_trip`].
 //!
 //! ```no_run
@@ -24,13 +24,16 @@
 mod cache;
 mod fast;
 pub mod gguf;
+mod hf;
 mod hyperparameters;
+mod map;
 mod model;
 mod network;
 mod options;
 mod plain;
 pub mod quant;
 mod rope;
+mod source;
 pub mod tokenizer;
 mod weights;
 
@@ -41,9 +44,9 @@ use engine::{
 
 pub use hyperparameters::ARCHITECTURES;
 pub use quant::round_trip;
+pub use source::{Source, Stored, TensorEntry};
 pub use weights::first_non_finite;
 
-use crate::gguf::GgufFile;
 use crate::model::ReferenceModel;
 use crate::options::Options;
 
@@ -78,9 +81,8 @@ impl Engine for Reference {
         options: &EngineOptions,
     ) -> Result<Box<dyn Model>, EngineError> {
         let options = Options::parse(options)?;
-        let file = GgufFile::open(model)
-            .map_err(|error| EngineError::new(FailureKind::Load, format!("{model}: {error}")))?;
-        Ok(Box::new(ReferenceModel::load(&file, &options)?))
+        let source = Source::open(model)?;
+        Ok(Box::new(ReferenceModel::load(&source, &options)?))
     }
 }
 

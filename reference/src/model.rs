@@ -7,10 +7,10 @@ use rayon::ThreadPool;
 
 use crate::cache::Cache;
 use crate::fast::{FastDecoder, Workspace};
-use crate::gguf::GgufFile;
 use crate::hyperparameters::Hyperparameters;
 use crate::options::{Kernels, KvOptions, Options};
 use crate::plain::PlainDecoder;
+use crate::source::Source;
 use crate::weights::Weights;
 
 /// Tokens that pass through a decoder together. Longer prompts go in pieces of
@@ -33,12 +33,12 @@ enum Decoder {
 }
 
 impl ReferenceModel {
-    pub(crate) fn load(file: &GgufFile, options: &Options) -> Result<Self, EngineError> {
-        let mut shape = Hyperparameters::read(file)?;
+    pub(crate) fn load(source: &Source, options: &Options) -> Result<Self, EngineError> {
+        let mut shape = Hyperparameters::read(source)?;
         if let Some(context) = options.context {
             shape.config.context = shape.config.context.min(context.get());
         }
-        let weights = Weights::new(file, options.numerics.weights);
+        let weights = Weights::new(source, options.numerics.weights);
         let activations = options.numerics.activations;
         let decoder = match options.kernels {
             Kernels::Plain => Decoder::Plain {

@@ -5,12 +5,13 @@ use std::ops::Range;
 use bytes::Bytes;
 use engine::{EngineError, FailureKind, NumberFormat};
 
-use crate::gguf::{GgmlType, GgufFile, TensorInfo};
+use crate::gguf::GgmlType;
 use crate::quant::{self, QuantError};
+use crate::source::{Source, Stored};
 
 /// Reads the tensors of one model and requantizes the matrices among them.
 pub(crate) struct Weights<'a> {
-    file: &'a GgufFile,
+    source: &'a Source,
     format: NumberFormat,
 }
 
@@ -51,13 +52,13 @@ impl StoredMatrix {
 }
 
 impl<'a> Weights<'a> {
-    pub(crate) fn new(file: &'a GgufFile, format: NumberFormat) -> Self {
-        Self { file, format }
+    pub(crate) fn new(source: &'a Source, format: NumberFormat) -> Self {
+        Self { source, format }
     }
 
     /// Whether the model has a tensor called `name`.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.file.tensor(name).is_some()
+        self.source.entry(name).is_some()
     }
 
     /// The error for a tensor that is not there.
@@ -86,10 +87,11 @@ impl<'a> Weights<'a> {
         rows: Option<usize>,
         columns: usize,
     ) -> Result<Option<StoredMatrix>, EngineError> {
-        let Some(info) = self.file.tensor(name) else {
+        // The shape first: some tensors take work to read.
+        let Some(entry) = self.source.entry(name) else {
             return Ok(None);
         };
-        let stored = shape_of(info)?;
+        let stored = &entry.shape;
         let rows = match (&stored[..], rows) {
             (&[found, width], None) if width == columns => found,
             (&[found, width], Some(rows)) if (found, width) == (rows, columns) => rows,
@@ -97,16 +99,16 @@ impl<'a> Weights<'a> {
                 let rows = rows.map_or("any number of".into(), |rows| rows.to_string());
                 return Err(Self::misshapen(
                     name,
-                    &stored,
+                    stored,
                     format!("{rows} rows of {columns}"),
                 ));
             }
         };
         let matrix = StoredMatrix {
-            ggml_type: info.ggml_type,
+            ggml_type: entry.ggml_type,
             rows,
             columns,
-            bytes: self.file.shared_data(info),
+            bytes: self.read(name)?.bytes,
         };
         requantize(matrix, self.format)
             .map(Some)
@@ -126,14 +128,18 @@ impl<'a> Weights<'a> {
         name: &str,
         len: usize,
     ) -> Result<Option<Vec<f32>>, EngineError> {
-        let Some(info) = self.file.tensor(name) else {
+        let Some(entry) = self.source.entry(name) else {
             return Ok(None);
         };
-        let stored = shape_of(info)?;
-        if stored != [len] {
-            return Err(Self::misshapen(name, &stored, format!("{len} values")));
+        let stored = &entry.shape;
+        if stored[..] != [len] {
+            return Err(Self::misshapen(name, stored, format!("{len} values")));
         }
-        dequantize(info, self.file.data(info)).map(Some)
+        dequantize(&self.read(name)?).map(Some)
+    }
+
+    fn read(&self, name: &str) -> Result<Stored<'_>, EngineError> {
+        self.source.tensor(name).ok_or_else(|| Self::missing(name))
     }
 
     /// The error for a matrix with too few rows.
@@ -175,40 +181,19 @@ fn requantize(matrix: StoredMatrix, format: NumberFormat) -> Result<StoredMatrix
     })
 }
 
-/// Shape of a stored tensor, outermost dimension first.
-fn shape_of(info: &TensorInfo) -> Result<Vec<usize>, EngineError> {
-    info.dims
-        .iter()
-        .rev()
-        .map(|&dim| {
-            usize::try_from(dim).map_err(|_| {
-                EngineError::new(
-                    FailureKind::Load,
-                    format!("tensor `{}` is too large", info.name),
-                )
-            })
-        })
-        .collect()
-}
-
-/// Index of the first NaN or infinity that `tensor` of `file` holds once
-/// dequantized.
+/// Index of the first NaN or infinity that `tensor` holds once dequantized.
 ///
 /// # Errors
 /// When its type cannot be dequantized here.
-pub fn first_non_finite(
-    file: &GgufFile,
-    tensor: &TensorInfo,
-) -> Result<Option<usize>, EngineError> {
-    let values = dequantize(tensor, file.data(tensor))?;
+pub fn first_non_finite(tensor: &Stored<'_>) -> Result<Option<usize>, EngineError> {
+    let values = dequantize(tensor)?;
     Ok(values.iter().position(|value| !value.is_finite()))
 }
 
-fn dequantize(info: &TensorInfo, data: &[u8]) -> Result<Vec<f32>, EngineError> {
-    // The dimensions' product fits a `usize`, as the reader has checked.
-    let mut values = vec![0.0; info.dims.iter().product::<u64>() as usize];
-    quant::dequantize(info.ggml_type, data, &mut values)
-        .map_err(|error| unreadable(&info.name, &error))?;
+fn dequantize(tensor: &Stored<'_>) -> Result<Vec<f32>, EngineError> {
+    let mut values = vec![0.0; tensor.entry.elements()];
+    quant::dequantize(tensor.entry.ggml_type, &tensor.bytes, &mut values)
+        .map_err(|error| unreadable(&tensor.entry.name, &error))?;
     Ok(values)
 }
 

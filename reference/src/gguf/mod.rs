@@ -43,12 +43,10 @@ mod types;
 mod value;
 mod write;
 
-use std::fs::File;
-use std::path::Path;
-
 use bytes::Bytes;
 use engine::{ArtifactSource, ModelArtifact};
-use memmap2::Mmap;
+
+use crate::map::map;
 
 pub use convert::{FromValue, Mismatch};
 pub use error::{GgufError, MetadataError};
@@ -73,7 +71,10 @@ impl GgufFile {
     /// [`GgufError`] when it cannot be read or is malformed.
     pub fn open(model: &ModelArtifact) -> Result<Self, GgufError> {
         let bytes = match &model.source {
-            ArtifactSource::Path(path) => Bytes::from_owner(map(path)?),
+            ArtifactSource::Path(path) => map(path).map_err(|source| GgufError::Io {
+                path: path.into(),
+                source,
+            })?,
             ArtifactSource::Embedded(bytes) => Bytes::from_static(bytes),
         };
         let header = Header::parse(&bytes)?;
@@ -122,20 +123,4 @@ impl GgufFile {
     pub fn shared_data(&self, tensor: &TensorInfo) -> Bytes {
         self.bytes.slice(tensor.range())
     }
-}
-
-fn map(path: &Path) -> Result<Mmap, GgufError> {
-    let io = |source| GgufError::Io {
-        path: path.into(),
-        source,
-    };
-    let file = File::open(path).map_err(io)?;
-    // SAFETY: the map is private to this process and never written through.
-    // What no program can rule out is another one changing the file underneath:
-    // shrinking it raises SIGBUS on access, rewriting it changes weights under
-    // the reader. Every model loader that maps files lives with this; cells run
-    // in worker processes, so that a crash stays a recorded finding, and the
-    // hash in the run record names the bytes that were there at the start. No
-    // reference to the bytes has a type with invalid bit patterns.
-    unsafe { Mmap::map(&file) }.map_err(io)
 }

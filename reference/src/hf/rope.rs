@@ -1,0 +1,85 @@
+//! RoPE scaling, as GGUF tells of it: keys for what is one number, tensors for
+//! what differs from frequency to frequency.
+
+use std::f32::consts::PI;
+
+use super::HfError;
+use super::config::Rope;
+use crate::gguf::Metadata;
+
+const DEFAULT_BASE: f64 = 10_000.0;
+
+/// A tensor that no file holds.
+pub(super) type Made = (&'static str, Vec<f32>);
+
+/// Divisors of the frequencies under Llama 3's scaling, which leaves high
+/// frequencies as they are, divides low ones by `factor`, and blends between.
+/// `head_dim` is even.
+///
+/// In f32 throughout, like `_compute_llama3_parameters` of transformers.
+pub(super) fn llama3(rope: &Rope, head_dim: u32) -> Result<Made, HfError> {
+    let number = |name: &str, given: Option<f64>, default: f64| match given.unwrap_or(default) {
+        x if x.is_finite() && x > 0.0 => Ok(x as f32),
+        x => Err(HfError::Config(format!("RoPE's {name} is {x}"))),
+    };
+    let base = number("rope_theta", rope.rope_theta, DEFAULT_BASE)?;
+    let factor = number("factor", rope.factor, 8.0)?;
+    let low = number("low_freq_factor", rope.low_freq_factor, 1.0)?;
+    let high = number("high_freq_factor", rope.high_freq_factor, 4.0)?;
+    let context = rope.original_max_position_embeddings.unwrap_or(8192) as f32;
+    let divisor = |pair: u32| {
+        let exponent = (2 * pair) as f32 / head_dim as f32;
+        let wavelength = 2.0 * PI * base.powf(exponent);
+        if wavelength < context / high {
+            return 1.0;
+        }
+        if wavelength > context / low {
+            return factor;
+        }
+        let smooth = (context / wavelength - low) / (high - low);
+        1.0 / ((1.0 - smooth) / factor + smooth)
+    };
+    let divisors = (0..head_dim / 2).map(divisor).collect();
+    Ok(("rope_freqs.weight", divisors))
+}
+
+/// Phi-3's long context: two lists of divisors, and a factor on the attention
+/// that grows with the stretch (LongRoPE, Ding et al. 2024, equation 8 as
+/// transformers and llama.cpp compute it).
+pub(super) fn longrope(
+    rope: &Rope,
+    context: u32,
+    original: u32,
+    dims: u32,
+    metadata: &mut Metadata,
+) -> Result<[Made; 2], HfError> {
+    let list = |name: &str, list: &Option<Vec<f64>>| {
+        let list = list.as_deref().unwrap_or_default();
+        let positive = list.iter().all(|x| x.is_finite() && *x > 0.0);
+        if list.len() as u64 != u64::from(dims / 2) || !positive {
+            return Err(HfError::Config(format!(
+                "RoPE's {name} should hold {} positive numbers but holds {}",
+                dims / 2,
+                list.len()
+            )));
+        }
+        Ok(list.iter().map(|&x| x as f32).collect())
+    };
+    let stretch = f64::from(context) / f64::from(original);
+    let factor = match rope.attention_factor {
+        Some(given) => given,
+        None if stretch > 1.0 => (1.0 + stretch.ln() / f64::from(original).ln()).sqrt(),
+        None => 1.0,
+    };
+    metadata.set("phi3.rope.scaling.attn_factor", factor as f32);
+    Ok([
+        (
+            "rope_factors_long.weight",
+            list("long_factor", &rope.long_factor)?,
+        ),
+        (
+            "rope_factors_short.weight",
+            list("short_factor", &rope.short_factor)?,
+        ),
+    ])
+}

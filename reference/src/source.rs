@@ -1,0 +1,146 @@
+//! A model's metadata and tensors under GGUF's names, wherever they come from.
+
+use std::collections::HashMap;
+
+use engine::{ArtifactFormat, ArtifactSource, EngineError, FailureKind, ModelArtifact};
+
+use crate::gguf::{GgmlType, GgufFile, Metadata, TensorInfo};
+use crate::hf::Folder;
+use bytes::Bytes;
+
+/// An open model: a GGUF file, or a Hugging Face folder in GGUF's terms.
+#[derive(Debug)]
+pub struct Source {
+    files: Files,
+    index: HashMap<String, usize>,
+}
+
+#[derive(Debug)]
+enum Files {
+    Gguf(GgufFile, Vec<TensorEntry>),
+    HuggingFace(Folder),
+}
+
+/// What is known of a tensor without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorEntry {
+    /// GGUF's name, e.g. `blk.0.attn_q.weight`.
+    pub name: String,
+    /// Storage type.
+    pub ggml_type: GgmlType,
+    /// Extents, outermost dimension first: a matrix that maps `n` inputs to `m`
+    /// outputs is `[m, n]`. Their product fits a `usize`.
+    pub shape: Vec<usize>,
+}
+
+/// A tensor and its data.
+#[derive(Clone, Debug)]
+pub struct Stored<'a> {
+    /// Name, type and shape.
+    pub entry: &'a TensorEntry,
+    /// The data, part of the mapped file where that holds it as it is needed.
+    /// Outlives the source.
+    pub bytes: Bytes,
+}
+
+impl TensorEntry {
+    /// Number of elements.
+    #[must_use]
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Bytes of the data.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.elements() / self.ggml_type.block_size() * self.ggml_type.block_bytes()
+    }
+}
+
+impl From<&TensorInfo> for TensorEntry {
+    fn from(tensor: &TensorInfo) -> Self {
+        Self {
+            name: tensor.name.clone(),
+            ggml_type: tensor.ggml_type,
+            // The reader has checked that their product fits.
+            shape: tensor.dims.iter().rev().map(|&dim| dim as usize).collect(),
+        }
+    }
+}
+
+impl Source {
+    /// Opens and validates the container of `model`.
+    ///
+    /// # Errors
+    /// [`FailureKind::Load`] when it is malformed or incomplete,
+    /// [`FailureKind::Unsupported`] for a well-formed model of a kind that is
+    /// not read here.
+    pub fn open(model: &ModelArtifact) -> Result<Self, EngineError> {
+        let fault = |kind, why: String| EngineError::new(kind, format!("{model}: {why}"));
+        let files = match (&model.source, model.format) {
+            (ArtifactSource::Path(path), ArtifactFormat::HuggingFace) => {
+                let folder = Folder::open(path);
+                Files::HuggingFace(folder.map_err(|error| fault(error.kind(), error.to_string()))?)
+            }
+            _ => {
+                let file = GgufFile::open(model);
+                let file = file.map_err(|error| fault(FailureKind::Load, error.to_string()))?;
+                let entries = file.tensors().iter().map(TensorEntry::from).collect();
+                Files::Gguf(file, entries)
+            }
+        };
+        let mut this = Self {
+            files,
+            index: HashMap::new(),
+        };
+        let names = this.tensors().iter().map(|tensor| tensor.name.clone());
+        this.index = names.zip(0..).collect();
+        Ok(this)
+    }
+
+    /// Metadata under GGUF's keys. A folder has none of its tokenizer's.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        match &self.files {
+            Files::Gguf(file, _) => file.metadata(),
+            Files::HuggingFace(folder) => folder.metadata(),
+        }
+    }
+
+    /// All tensors, in the order of the files.
+    #[must_use]
+    pub fn tensors(&self) -> &[TensorEntry] {
+        match &self.files {
+            Files::Gguf(_, entries) => entries,
+            Files::HuggingFace(folder) => folder.tensors(),
+        }
+    }
+
+    /// What is known of the tensor called `name`.
+    #[must_use]
+    pub fn entry(&self, name: &str) -> Option<&TensorEntry> {
+        self.index.get(name).map(|&at| &self.tensors()[at])
+    }
+
+    /// The tensor called `name`.
+    #[must_use]
+    pub fn tensor(&self, name: &str) -> Option<Stored<'_>> {
+        let &at = self.index.get(name)?;
+        let bytes = match &self.files {
+            Files::Gguf(file, _) => file.shared_data(&file.tensors()[at]),
+            Files::HuggingFace(folder) => folder.bytes(at),
+        };
+        Some(Stored {
+            entry: &self.tensors()[at],
+            bytes,
+        })
+    }
+
+    /// The folder, when it is one.
+    pub(crate) fn folder(&self) -> Option<&Folder> {
+        match &self.files {
+            Files::Gguf(..) => None,
+            Files::HuggingFace(folder) => Some(folder),
+        }
+    }
+}
