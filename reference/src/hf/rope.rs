@@ -16,7 +16,8 @@ pub(super) type Made = (&'static str, Vec<f32>);
 /// frequencies as they are, divides low ones by `factor`, and blends between.
 /// `head_dim` is even.
 ///
-/// In f32 throughout, like `_compute_llama3_parameters` of transformers.
+/// In f32 throughout and by reciprocals, the way torch evaluates llama.cpp's
+/// converter, so that even the last bits are the same.
 pub(super) fn llama3(rope: &Rope, head_dim: u32) -> Result<Made, HfError> {
     let number = |name: &str, given: Option<f64>, default: f64| match given.unwrap_or(default) {
         x if x.is_finite() && x > 0.0 => Ok(x as f32),
@@ -29,14 +30,15 @@ pub(super) fn llama3(rope: &Rope, head_dim: u32) -> Result<Made, HfError> {
     let context = rope.original_max_position_embeddings.unwrap_or(8192) as f32;
     let divisor = |pair: u32| {
         let exponent = (2 * pair) as f32 / head_dim as f32;
-        let wavelength = 2.0 * PI * base.powf(exponent);
+        let frequency = base.powf(exponent).recip();
+        let wavelength = 2.0 * PI * frequency.recip();
         if wavelength < context / high {
             return 1.0;
         }
         if wavelength > context / low {
             return factor;
         }
-        let smooth = (context / wavelength - low) / (high - low);
+        let smooth = (wavelength.recip() * context - low) / (high - low);
         1.0 / ((1.0 - smooth) / factor + smooth)
     };
     let divisors = (0..head_dim / 2).map(divisor).collect();
