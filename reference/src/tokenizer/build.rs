@@ -12,12 +12,12 @@ use super::vocabulary::{SCORES, Spelling, TokenType, Vocabulary};
 use super::{Cut, GgufTokenizer, TokenizerBuildError};
 use crate::gguf::{Metadata, MetadataError};
 
-const MODEL: &str = "tokenizer.ggml.model";
-const PRE: &str = "tokenizer.ggml.pre";
+pub(super) const MODEL: &str = "tokenizer.ggml.model";
+pub(super) const PRE: &str = "tokenizer.ggml.pre";
 const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
-const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
-const BOS: &str = "tokenizer.ggml.bos_token_id";
-const EOS: &str = "tokenizer.ggml.eos_token_id";
+pub(super) const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+pub(super) const BOS: &str = "tokenizer.ggml.bos_token_id";
+pub(super) const EOS: &str = "tokenizer.ggml.eos_token_id";
 
 impl GgufTokenizer {
     /// Builds the tokenizer that `metadata` describes.
@@ -30,10 +30,10 @@ impl GgufTokenizer {
         match model {
             "gpt2" => {
                 let name = metadata.find::<&str>(PRE)?.unwrap_or("default");
-                Self::with_merges(metadata, model, name, pre::named(name)?)
+                Self::with_merges(metadata, model, pre::named(name)?)
             }
             // Its files may name no pre-tokenizer, or another's.
-            "gemma4" => Self::with_merges(metadata, model, model, pre::named(model)?),
+            "gemma4" => Self::with_merges(metadata, model, pre::named(model)?),
             "llama" => Self::with_scores(metadata),
             other => Err(TokenizerBuildError::Model {
                 found: other.into(),
@@ -45,7 +45,6 @@ impl GgufTokenizer {
     fn with_merges(
         metadata: &Metadata,
         model: &str,
-        name: &str,
         pre: &PreTokenizer,
     ) -> Result<Self, TokenizerBuildError> {
         let spelling = if pre.raw_text {
@@ -67,7 +66,7 @@ impl GgufTokenizer {
         };
         let rules = Rules {
             model,
-            pre: name,
+            pre: pre.name(),
             add_space_prefix: false,
             bos: bos(metadata, &vocabulary, pre.add_bos, None)?,
             eos: special_id(metadata, &vocabulary, EOS)?,

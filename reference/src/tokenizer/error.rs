@@ -1,8 +1,11 @@
-//! Why no tokenizer can be built from a model's metadata.
+//! Why no tokenizer can be built from what a model brings along.
+
+use std::io;
+use std::path::PathBuf;
 
 use crate::gguf::MetadataError;
 
-/// Metadata from which no tokenizer can be built.
+/// Metadata or files from which no tokenizer can be built.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerBuildError {
     /// A key is missing or of the wrong type.
@@ -82,6 +85,22 @@ pub enum TokenizerBuildError {
         id: u32,
         /// Number of tokens.
         tokens: usize,
+    },
+    /// A file of a folder cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of a folder says something that no tokenizer can be built from.
+    #[error("{path}: {why}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, or not supported.
+        why: String,
     },
     /// The tokenizers crate refused what passed the checks above.
     #[error("the tokenizers crate refuses this vocabulary: {0}")]

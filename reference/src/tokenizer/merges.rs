@@ -8,7 +8,7 @@ use super::TokenizerBuildError;
 use super::vocabulary::{TokenType, Vocabulary};
 use crate::gguf::Metadata;
 
-const MERGES: &str = "tokenizer.ggml.merges";
+pub(super) const MERGES: &str = "tokenizer.ggml.merges";
 
 /// Pairs of tokens, the one to be merged first standing first.
 pub(super) type Merges = Vec<(TokenId, TokenId)>;

@@ -1,4 +1,5 @@
-//! Tokenizers built from GGUF metadata.
+//! Tokenizers: built from GGUF metadata ([`GgufTokenizer`]) or from a Hugging
+//! Face `tokenizer.json` ([`HfTokenizer`]).
 //!
 //! Byte-pair merging is the [`tokenizers`] crate's; what GGUF leaves to the
 //! reader stands here: which expression cuts text into words
@@ -22,6 +23,8 @@ mod build;
 mod byte_level;
 mod error;
 mod hash;
+mod hf;
+mod hf_files;
 mod merges;
 mod pre;
 mod stream;
@@ -36,11 +39,55 @@ use atoms::{Atoms, Fragment};
 use vocabulary::Vocabulary;
 
 pub use error::TokenizerBuildError;
+pub use hf::HfTokenizer;
 pub use stream::StreamDecoder;
 pub use vocabulary::TokenType;
 
+use crate::gguf::Metadata;
+use crate::source::Source;
+
 /// SentencePiece's visible space.
 const SPACE: &str = "▁";
+
+/// The tokenizer that comes with the model.
+///
+/// # Errors
+/// [`TokenizerBuildError`] when the model brings none, or none that can be built.
+pub fn open(source: &Source) -> Result<Box<dyn Tokenizer>, TokenizerBuildError> {
+    Ok(match source.folder() {
+        None => Box::new(GgufTokenizer::from_metadata(source.metadata())?),
+        Some(folder) => Box::new(HfTokenizer::open(folder.path(), embedding_rows(source))?),
+    })
+}
+
+/// What a GGUF file says of the tokenizer that comes with the model: `None` for
+/// a folder whose tokenizer GGUF has no name for.
+///
+/// # Errors
+/// [`TokenizerBuildError`] when a folder brings no tokenizer, or a malformed one.
+pub fn metadata(source: &Source) -> Result<Option<Metadata>, TokenizerBuildError> {
+    match source.folder() {
+        None => {
+            let keys = source.metadata().iter();
+            let mut own = Metadata::new();
+            for (key, value) in keys.filter(|(key, _)| key.starts_with("tokenizer.")) {
+                own.set(key, value.clone());
+            }
+            Ok(Some(own))
+        }
+        Some(folder) => {
+            let files = hf_files::Files::read(folder.path(), embedding_rows(source))?;
+            Ok(files.metadata())
+        }
+    }
+}
+
+/// Ids that the model has rows for, where that is known.
+fn embedding_rows(source: &Source) -> usize {
+    let embedding = source.entry("token_embd.weight");
+    let rows = embedding.and_then(|entry| entry.shape.first());
+    rows.copied().unwrap_or(0)
+}
 
 /// A model's tokenizer.
 #[derive(Debug)]
@@ -84,10 +131,7 @@ impl GgufTokenizer {
     /// # Errors
     /// When the id is outside the vocabulary.
     pub fn token_bytes(&self, id: TokenId) -> Result<&[u8], TokenizerError> {
-        let bytes = self.vocabulary.bytes.get(id as usize);
-        bytes
-            .map(|bytes| &**bytes)
-            .ok_or_else(|| self.no_such_token(id))
+        self.vocabulary.bytes_of(id)
     }
 
     /// What `id` is for.
@@ -95,8 +139,7 @@ impl GgufTokenizer {
     /// # Errors
     /// When the id is outside the vocabulary.
     pub fn token_type(&self, id: TokenId) -> Result<TokenType, TokenizerError> {
-        let ty = self.vocabulary.types.get(id as usize);
-        ty.copied().ok_or_else(|| self.no_such_token(id))
+        self.vocabulary.type_of(id)
     }
 
     /// Number of tokens.
@@ -108,14 +151,7 @@ impl GgufTokenizer {
     /// Decodes one token at a time, as generation goes along.
     #[must_use]
     pub fn stream(&self) -> StreamDecoder<'_> {
-        StreamDecoder::new(self)
-    }
-
-    fn no_such_token(&self, id: TokenId) -> TokenizerError {
-        TokenizerError(format!(
-            "token {id} is outside the vocabulary of {}",
-            self.vocabulary.len()
-        ))
+        StreamDecoder::new(&self.vocabulary)
     }
 
     fn encode_around(&self, atoms: &Atoms, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
@@ -206,21 +242,13 @@ impl Tokenizer for GgufTokenizer {
 
     /// Leaves out the space that [`encode`](Tokenizer::encode) put in front.
     fn decode(&self, ids: &[TokenId]) -> Result<String, TokenizerError> {
-        let mut bytes = Vec::new();
-        for &id in ids {
-            bytes.extend_from_slice(self.token_bytes(id)?);
-        }
         let spaced = matches!(
             self.cut,
             Cut::Nowhere {
                 add_space_prefix: true
             }
         );
-        let own = bytes
-            .strip_prefix(b" ")
-            .filter(|_| spaced)
-            .unwrap_or(&bytes);
-        Ok(String::from_utf8_lossy(own).into_owned())
+        self.vocabulary.decode(ids, spaced)
     }
 
     fn bos(&self) -> Option<TokenId> {

@@ -249,6 +249,24 @@ pub(super) fn named(name: &str) -> Result<&'static PreTokenizer, TokenizerBuildE
         })
 }
 
+/// The first that cuts as `patterns` say and treats merges alike.
+pub(super) fn cutting_at(patterns: &[&str], ignore_merges: bool) -> Option<&'static PreTokenizer> {
+    ALL.iter()
+        .find(|pre| !pre.raw_text && pre.patterns == patterns && pre.ignore_merges == ignore_merges)
+}
+
+impl PreTokenizer {
+    /// One name for all that cut alike, whatever a file calls it.
+    pub(super) fn name(&self) -> &'static str {
+        let alike = cutting_at(self.patterns, self.ignore_merges).filter(|_| !self.raw_text);
+        alike.unwrap_or(self).names[0]
+    }
+}
+
+/// Byte-level pre-tokenizers that cut by an expression of their own do it by this
+/// one; its last alternative adds nothing to the cuts.
+pub(super) const BYTE_LEVEL: &str = GPT2;
+
 fn known() -> String {
     let mut names: Vec<&str> = ALL
         .iter()

@@ -2,20 +2,20 @@
 
 use engine::{TokenId, TokenizerError};
 
-use super::GgufTokenizer;
+use super::vocabulary::Vocabulary;
 
 /// Decodes tokens as they come, and holds bytes back until they make whole
 /// characters.
 #[derive(Debug)]
 pub struct StreamDecoder<'a> {
-    tokenizer: &'a GgufTokenizer,
+    vocabulary: &'a Vocabulary,
     pending: Vec<u8>,
 }
 
 impl<'a> StreamDecoder<'a> {
-    pub(super) fn new(tokenizer: &'a GgufTokenizer) -> Self {
+    pub(super) fn new(vocabulary: &'a Vocabulary) -> Self {
         Self {
-            tokenizer,
+            vocabulary,
             pending: Vec::new(),
         }
     }
@@ -27,7 +27,7 @@ impl<'a> StreamDecoder<'a> {
     /// When the id is outside the vocabulary; nothing is lost then.
     pub fn push(&mut self, id: TokenId) -> Result<String, TokenizerError> {
         self.pending
-            .extend_from_slice(self.tokenizer.token_bytes(id)?);
+            .extend_from_slice(self.vocabulary.bytes_of(id)?);
         let complete = complete_len(&self.pending);
         let text = String::from_utf8_lossy(&self.pending[..complete]).into_owned();
         self.pending.drain(..complete);

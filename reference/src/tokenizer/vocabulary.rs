@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use engine::TokenId;
+use engine::{TokenId, TokenizerError};
 
 use super::{TokenizerBuildError, byte_level};
 use crate::gguf::Metadata;
 
-const TOKENS: &str = "tokenizer.ggml.tokens";
-const TYPES: &str = "tokenizer.ggml.token_type";
+pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
+pub(super) const TYPES: &str = "tokenizer.ggml.token_type";
 pub(super) const SCORES: &str = "tokenizer.ggml.scores";
 
 /// What a token is for, as GGUF tells.
@@ -72,9 +72,6 @@ impl Vocabulary {
         spelling: Spelling,
     ) -> Result<Self, TokenizerBuildError> {
         let tokens = metadata.get::<&[String]>(TOKENS)?.to_vec();
-        if tokens.is_empty() || TokenId::try_from(tokens.len()).is_err() {
-            return Err(TokenizerBuildError::Size(tokens.len()));
-        }
         let scores = match metadata.find::<&[f32]>(SCORES)? {
             Some(scores) => per_token(SCORES, scores.to_vec(), &tokens)?,
             None => Vec::new(),
@@ -86,6 +83,19 @@ impl Vocabulary {
                 .map(|token| guess_type(token, spelling))
                 .collect(),
         };
+        Self::new(tokens, types, scores, spelling)
+    }
+
+    /// A vocabulary with one type for each token.
+    pub(super) fn new(
+        tokens: Vec<String>,
+        types: Vec<TokenType>,
+        scores: Vec<f32>,
+        spelling: Spelling,
+    ) -> Result<Self, TokenizerBuildError> {
+        if tokens.is_empty() || TokenId::try_from(tokens.len()).is_err() {
+            return Err(TokenizerBuildError::Size(tokens.len()));
+        }
         let ids = index(&tokens)?;
         let bytes = tokens
             .iter()
@@ -108,6 +118,34 @@ impl Vocabulary {
 
     pub(super) fn id(&self, token: &str) -> Option<TokenId> {
         self.ids.get(token).copied()
+    }
+
+    /// The bytes that `id` stands for.
+    pub(super) fn bytes_of(&self, id: TokenId) -> Result<&[u8], TokenizerError> {
+        let bytes = self.bytes.get(id as usize);
+        bytes.map(|bytes| &**bytes).ok_or_else(|| self.lacks(id))
+    }
+
+    pub(super) fn type_of(&self, id: TokenId) -> Result<TokenType, TokenizerError> {
+        let ty = self.types.get(id as usize);
+        ty.copied().ok_or_else(|| self.lacks(id))
+    }
+
+    /// The text of `ids`, less one leading space if `spaced`.
+    pub(super) fn decode(&self, ids: &[TokenId], spaced: bool) -> Result<String, TokenizerError> {
+        let mut bytes = Vec::new();
+        for &id in ids {
+            bytes.extend_from_slice(self.bytes_of(id)?);
+        }
+        let own = bytes.strip_prefix(b" ").filter(|_| spaced);
+        Ok(String::from_utf8_lossy(own.unwrap_or(&bytes)).into_owned())
+    }
+
+    fn lacks(&self, id: TokenId) -> TokenizerError {
+        TokenizerError(format!(
+            "token {id} is outside the vocabulary of {}",
+            self.len()
+        ))
     }
 
     /// Tokens of the types that `wanted` lets through, with their ids.
@@ -196,7 +234,7 @@ fn token_bytes(
 }
 
 /// The byte that `<0xNN>` names.
-fn byte_of(token: &str) -> Option<u8> {
+pub(super) fn byte_of(token: &str) -> Option<u8> {
     let hex = token.strip_prefix("<0x")?.strip_suffix('>')?;
     let digits = hex.len() == 2 && hex.bytes().all(|c| c.is_ascii_hexdigit());
     digits.then(|| u8::from_str_radix(hex, 16).ok()).flatten()

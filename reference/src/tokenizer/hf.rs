@@ -1,0 +1,155 @@
+//! Tokenizers from a Hugging Face `tokenizer.json`.
+
+use std::path::Path;
+
+use engine::{TokenId, Tokenizer, TokenizerError};
+use tokenizers::tokenizer::{OffsetType, PreTokenizedString};
+use tokenizers::{AddedVocabulary, Model as _, PreTokenizer as _};
+
+use super::hf_files::Files;
+use super::stream::StreamDecoder;
+use super::vocabulary::Vocabulary;
+use super::{TokenType, TokenizerBuildError};
+
+/// The tokenizer of a model folder.
+///
+/// The tokenizers crate does what the file says: normalization, cutting, merging.
+/// Where the crate would drop text that the vocabulary cannot express, or put a
+/// token for the unknown in its place, this is an error.
+#[derive(Debug)]
+pub struct HfTokenizer {
+    tokenizer: tokenizers::Tokenizer,
+    /// Added tokens, of which the special ones are not looked for in a text.
+    plain: AddedVocabulary,
+    vocabulary: Vocabulary,
+    unknown: Option<TokenId>,
+    strips_space: bool,
+    bos: Option<TokenId>,
+    eos: Option<TokenId>,
+    sha256: String,
+}
+
+impl HfTokenizer {
+    /// Reads `tokenizer.json` in `folder`, and `tokenizer_config.json`,
+    /// `config.json` and `generation_config.json` for the tokens that begin and
+    /// end a text. The vocabulary has at least `rows` ids, those that stand for
+    /// nothing included.
+    ///
+    /// # Errors
+    /// [`TokenizerBuildError`] when the file is missing, malformed, or of an
+    /// algorithm other than byte-pair encoding.
+    pub fn open(folder: &Path, rows: usize) -> Result<Self, TokenizerBuildError> {
+        Self::from_files(&Files::read(folder, rows)?)
+    }
+
+    fn from_files(files: &Files) -> Result<Self, TokenizerBuildError> {
+        let tokenizer =
+            tokenizers::Tokenizer::from_bytes(&files.text).map_err(TokenizerBuildError::Refused)?;
+        let mut plain = tokenizer.get_added_vocabulary().clone();
+        plain.set_encode_special_tokens(true);
+        let vocabulary = files.vocabulary()?;
+        Ok(Self {
+            sha256: files.sha256(&vocabulary)?,
+            unknown: files.unknown,
+            strips_space: files.strips_space,
+            bos: files.leading(),
+            eos: files.eos,
+            tokenizer,
+            plain,
+            vocabulary,
+        })
+    }
+
+    /// Like [`encode`](Tokenizer::encode), but special tokens spelled out in
+    /// `text` become their ids. For chat templates, never for what a user wrote.
+    ///
+    /// # Errors
+    /// When the text cannot be expressed in the vocabulary.
+    pub fn encode_with_special(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        self.encode_around(self.tokenizer.get_added_vocabulary(), text)
+    }
+
+    /// The bytes that `id` stands for, which need be no UTF-8. Special tokens
+    /// stand for their names.
+    ///
+    /// # Errors
+    /// When the id is outside the vocabulary.
+    pub fn token_bytes(&self, id: TokenId) -> Result<&[u8], TokenizerError> {
+        self.vocabulary.bytes_of(id)
+    }
+
+    /// What `id` is for.
+    ///
+    /// # Errors
+    /// When the id is outside the vocabulary.
+    pub fn token_type(&self, id: TokenId) -> Result<TokenType, TokenizerError> {
+        self.vocabulary.type_of(id)
+    }
+
+    /// Number of tokens.
+    #[must_use]
+    pub fn vocabulary_size(&self) -> usize {
+        self.vocabulary.len()
+    }
+
+    /// Decodes one token at a time, as generation goes along.
+    #[must_use]
+    pub fn stream(&self) -> StreamDecoder<'_> {
+        StreamDecoder::new(&self.vocabulary)
+    }
+
+    /// The steps of `tokenizers::Tokenizer::encode`, with an eye on what becomes
+    /// of each piece of the text.
+    fn encode_around(
+        &self,
+        added: &AddedVocabulary,
+        text: &str,
+    ) -> Result<Vec<TokenId>, TokenizerError> {
+        let encoded = || -> tokenizers::Result<Vec<TokenId>> {
+            let mut pieces: PreTokenizedString =
+                added.extract_and_normalize(self.tokenizer.get_normalizer(), text);
+            if let Some(cut) = self.tokenizer.get_pre_tokenizer() {
+                cut.pre_tokenize(&mut pieces)?;
+            }
+            pieces.tokenize(|piece| {
+                let piece = piece.get();
+                let tokens = self.tokenizer.get_model().tokenize(piece)?;
+                let covered: usize = tokens
+                    .iter()
+                    .map(|token| token.offsets.1 - token.offsets.0)
+                    .sum();
+                let unknown = tokens.iter().any(|token| Some(token.id) == self.unknown);
+                if covered != piece.len() || unknown {
+                    return Err(format!("the vocabulary has no tokens for `{piece}`").into());
+                }
+                Ok(tokens)
+            })?;
+            let encoding = pieces.into_encoding(None, 0, OffsetType::None)?;
+            Ok(encoding.get_ids().to_vec())
+        };
+        encoded().map_err(|error| TokenizerError(error.to_string()))
+    }
+}
+
+impl Tokenizer for HfTokenizer {
+    fn encode(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        self.encode_around(&self.plain, text)
+    }
+
+    /// Leaves out the space that [`encode`](Tokenizer::encode) put in front.
+    fn decode(&self, ids: &[TokenId]) -> Result<String, TokenizerError> {
+        self.vocabulary.decode(ids, self.strips_space)
+    }
+
+    fn bos(&self) -> Option<TokenId> {
+        self.bos
+    }
+
+    fn eos(&self) -> Option<TokenId> {
+        self.eos
+    }
+
+    fn sha256(&self) -> &str {
+        &self.sha256
+    }
+}
