@@ -47,7 +47,14 @@ impl HfTokenizer {
             tokenizers::Tokenizer::from_bytes(&files.text).map_err(TokenizerBuildError::Refused)?;
         let mut plain = tokenizer.get_added_vocabulary().clone();
         plain.set_encode_special_tokens(true);
-        let vocabulary = files.vocabulary()?;
+        let mut vocabulary = files.vocabulary()?;
+        // Added tokens that are looked for in normalized text are normalized
+        // themselves, and take in what that put around them.
+        for (&id, token) in plain.get_added_tokens_decoder() {
+            if let Some(text) = plain.simple_id_to_token(id).filter(|_| token.normalized) {
+                vocabulary.respell(id, &text, files.spelling);
+            }
+        }
         Ok(Self {
             sha256: files.sha256(&vocabulary)?,
             unknown: files.unknown,

@@ -131,6 +131,19 @@ impl Vocabulary {
         ty.copied().ok_or_else(|| self.lacks(id))
     }
 
+    /// Lets `id`, whatever its name, stand for what `text` spells.
+    pub(super) fn respell(&mut self, id: TokenId, text: &str, spelling: Spelling) {
+        let bytes = match spelling {
+            Spelling::Text => text.replace(super::SPACE, " ").into_bytes(),
+            Spelling::ByteLevel => {
+                byte_level::decode(text).unwrap_or_else(|| text.as_bytes().to_vec())
+            }
+        };
+        if let Some(own) = self.bytes.get_mut(id as usize) {
+            *own = bytes.into();
+        }
+    }
+
     /// The text of `ids`, less one leading space if `spaced`.
     pub(super) fn decode(&self, ids: &[TokenId], spaced: bool) -> Result<String, TokenizerError> {
         let mut bytes = Vec::new();
