@@ -40,7 +40,7 @@ Examples:
 pub(crate) enum Command {
     /// Put engines through suites and judge them
     Run(RunArguments),
-    /// Look into a model file
+    /// Look into a model
     Model(ModelArguments),
     /// List engines, their options, and whether they run here
     Engines(FormatArgument),
@@ -66,7 +66,7 @@ pub(crate) struct RunArguments {
     ///
     /// Without any, the reference engine runs in f16, q8_0, q4_k and q4_0 and is held
     /// against itself in f32. `harness engines` lists ids and options. Every engine also takes
-    /// model=FILE, to run another file than the rest.
+    /// model=PATH, to run another model than the rest.
     #[arg(long = "engine", value_name = "ENGINE")]
     pub(crate) engines: Vec<String>,
 
@@ -76,8 +76,8 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "ENGINE")]
     pub(crate) baseline: Option<String>,
 
-    /// Model file; without it, the model embedded in this program
-    #[arg(long, value_name = "FILE")]
+    /// Model: a GGUF file or a Hugging Face folder; without it, the one embedded in this program
+    #[arg(long, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
 
     /// Configuration [default: harness.toml, if there is one]
@@ -144,21 +144,32 @@ pub(crate) struct ModelArguments {
 pub(crate) enum ModelCommand {
     /// Print metadata and tensors
     Inspect {
-        /// Model file; without it, the embedded model
+        /// GGUF file or Hugging Face folder; without it, the embedded model
         model: Option<PathBuf>,
         #[command(flatten)]
         format: FormatArgument,
     },
     /// Check structure, every weight, the tokenizer, and that the reference engine opens it
     Verify {
-        /// Model file; without it, the embedded model
+        /// GGUF file or Hugging Face folder; without it, the embedded model
         model: Option<PathBuf>,
-        /// SHA-256 that the file must have
+        /// SHA-256 that the file or folder must have
         #[arg(long, value_name = "HEX")]
         sha256: Option<String>,
     },
     /// Write a model file with its weights in another type, and tell what that costs
     Quantize(QuantizeArguments),
+    /// Write a Hugging Face folder as a GGUF file, its weights as they are stored
+    Convert {
+        /// The folder
+        model: PathBuf,
+        /// Format to write
+        #[arg(long, value_enum, default_value_t = ConvertFormat::Gguf)]
+        to: ConvertFormat,
+        /// File to write; must not exist
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -219,6 +230,12 @@ pub(crate) enum ReportFormat {
     Json,
     /// One row a tensor
     Csv,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ConvertFormat {
+    /// llama.cpp's single-file format
+    Gguf,
 }
 
 #[derive(Clone, Copy, Debug, Args)]

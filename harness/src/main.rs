@@ -4,6 +4,7 @@
 
 mod args;
 mod config;
+mod convert;
 mod engines;
 mod exit;
 mod list;

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use engine::{Engine, EngineOptions, ModelArtifact, Tokenizer};
-use reference::gguf::{GgufFile, Value};
-use reference::tokenizer::GgufTokenizer;
-use reference::{Reference, first_non_finite};
+use reference::gguf::Value;
+use reference::{Reference, Source, TensorEntry, first_non_finite};
 use reports::ModelRecord;
 use serde_json::json;
 
 use crate::args::{ListFormat, ModelArguments, ModelCommand};
+use crate::convert;
 use crate::exit::Exit;
 use crate::quantize;
 
@@ -23,6 +23,7 @@ pub(crate) fn run(arguments: &ModelArguments) -> Result<Exit> {
         ModelCommand::Inspect { model, format } => inspect(model.as_ref(), format.format),
         ModelCommand::Verify { model, sha256 } => verify(model.as_ref(), sha256.as_deref()),
         ModelCommand::Quantize(arguments) => quantize::run(arguments),
+        ModelCommand::Convert { model, out, .. } => convert::run(model, out),
     }
 }
 
@@ -35,17 +36,22 @@ pub(crate) fn artifact(path: Option<&Path>) -> Result<ModelArtifact> {
 }
 
 /// Opens and validates the container.
-pub(crate) fn open(artifact: &ModelArtifact) -> Result<GgufFile> {
-    GgufFile::open(artifact).map_err(|error| anyhow!("{artifact}: {error}"))
+pub(crate) fn open(artifact: &ModelArtifact) -> Result<Source> {
+    Ok(Source::open(artifact)?)
+}
+
+/// The tokenizer that comes with the model.
+pub(crate) fn tokenizer(artifact: &ModelArtifact, source: &Source) -> Result<Box<dyn Tokenizer>> {
+    reference::tokenizer::open(source).map_err(|error| anyhow!("{artifact}: {error}"))
 }
 
 /// How the run record identifies a model.
 pub(crate) fn record(
     artifact: &ModelArtifact,
-    file: &GgufFile,
+    source: &Source,
     tokenizer: &dyn Tokenizer,
 ) -> Result<ModelRecord> {
-    let architecture = file
+    let architecture = source
         .metadata()
         .get::<&str>("general.architecture")
         .map_err(|error| anyhow!("{artifact}: {error}"))?;
@@ -53,16 +59,16 @@ pub(crate) fn record(
         name: artifact.name.clone(),
         sha256: artifact.sha256.clone(),
         size_bytes: artifact.size_bytes,
-        format: "gguf".into(),
+        format: artifact.format.name().into(),
         architecture: architecture.into(),
-        quantization: quantization(file),
+        quantization: quantization(source),
         tokenizer_sha256: tokenizer.sha256().into(),
     })
 }
 
 /// The type that most weights are stored in.
-fn quantization(file: &GgufFile) -> String {
-    let most = by_type(file)
+fn quantization(source: &Source) -> String {
+    let most = by_type(source)
         .into_iter()
         .max_by_key(|(_, total)| total.weights);
     most.map_or("none".into(), |(name, _)| name.into())
@@ -75,23 +81,23 @@ struct Total {
     bytes: u64,
 }
 
-fn by_type(file: &GgufFile) -> BTreeMap<&'static str, Total> {
+fn by_type(source: &Source) -> BTreeMap<&'static str, Total> {
     let mut totals: BTreeMap<&'static str, Total> = BTreeMap::new();
-    for tensor in file.tensors() {
+    for tensor in source.tensors() {
         let total = totals.entry(tensor.ggml_type.name()).or_default();
         total.tensors += 1;
-        total.weights += tensor.dims.iter().product::<u64>();
-        total.bytes += file.data(tensor).len() as u64;
+        total.weights += tensor.elements() as u64;
+        total.bytes += tensor.byte_len() as u64;
     }
     totals
 }
 
 fn inspect(path: Option<&PathBuf>, format: ListFormat) -> Result<Exit> {
     let artifact = artifact(path.map(PathBuf::as_path))?;
-    let file = open(&artifact)?;
+    let source = open(&artifact)?;
     let text = match format {
-        ListFormat::Json => serde_json::to_string_pretty(&as_json(&artifact, &file))? + "\n",
-        ListFormat::Table => as_text(&artifact, &file)?,
+        ListFormat::Json => serde_json::to_string_pretty(&as_json(&artifact, &source))? + "\n",
+        ListFormat::Table => as_text(&artifact, &source)?,
     };
     std::io::stdout()
         .write_all(text.as_bytes())
@@ -99,33 +105,33 @@ fn inspect(path: Option<&PathBuf>, format: ListFormat) -> Result<Exit> {
     Ok(Exit::Passed)
 }
 
-fn as_json(artifact: &ModelArtifact, file: &GgufFile) -> serde_json::Value {
+fn as_json(artifact: &ModelArtifact, source: &Source) -> serde_json::Value {
     json!({
         "name": artifact.name,
         "sha256": artifact.sha256,
         "size_bytes": artifact.size_bytes,
-        "format": "gguf",
-        "quantization": quantization(file),
-        "metadata": file.metadata().iter().map(|(key, value)| {
+        "format": artifact.format.name(),
+        "quantization": quantization(source),
+        "metadata": source.metadata().iter().map(|(key, value)| {
             (key.to_owned(), serde_json::Value::from(brief(value)))
         }).collect::<serde_json::Map<_, _>>(),
-        "tensors": file.tensors().iter().map(|tensor| json!({
+        "tensors": source.tensors().iter().map(|tensor| json!({
             "name": tensor.name,
             "type": tensor.ggml_type.name(),
-            "dims": tensor.dims.to_vec(),
-            "bytes": file.data(tensor).len(),
+            "dims": dims(tensor),
+            "bytes": tensor.byte_len(),
         })).collect::<Vec<_>>(),
     })
 }
 
-fn as_text(artifact: &ModelArtifact, file: &GgufFile) -> Result<String> {
+fn as_text(artifact: &ModelArtifact, source: &Source) -> Result<String> {
     let mut text = String::new();
     writeln!(
         text,
         "{artifact}\n{} bytes, sha256 {}\n",
         artifact.size_bytes, artifact.sha256
     )?;
-    for (key, value) in file.metadata().iter() {
+    for (key, value) in source.metadata().iter() {
         writeln!(text, "{key} = {}", brief(value))?;
     }
     let mut table = Table::new();
@@ -133,17 +139,17 @@ fn as_text(artifact: &ModelArtifact, file: &GgufFile) -> Result<String> {
         .load_style(presets::UTF8_FULL_CONDENSED)
         .set_header(["tensor", "type", "dims", "bytes"]);
     let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
-    for tensor in file.tensors() {
-        let dims: Vec<String> = tensor.dims.iter().map(u64::to_string).collect();
+    for tensor in source.tensors() {
+        let dims: Vec<String> = dims(tensor).iter().map(usize::to_string).collect();
         table.add_row([
             Cell::new(&tensor.name),
             Cell::new(tensor.ggml_type.name()),
             right(dims.join(" × ")),
-            right(file.data(tensor).len().to_string()),
+            right(tensor.byte_len().to_string()),
         ]);
     }
     writeln!(text, "\n{table}\n")?;
-    for (name, total) in by_type(file) {
+    for (name, total) in by_type(source) {
         writeln!(
             text,
             "{name}: {} tensors, {} weights, {} bytes",
@@ -151,6 +157,11 @@ fn as_text(artifact: &ModelArtifact, file: &GgufFile) -> Result<String> {
         )?;
     }
     Ok(text)
+}
+
+/// Extents in GGUF's order, the fastest-changing one first.
+fn dims(tensor: &TensorEntry) -> Vec<usize> {
+    tensor.shape.iter().rev().copied().collect()
 }
 
 /// A metadata value on one line: vocabularies and templates are cut short.
@@ -178,25 +189,22 @@ fn verify(path: Option<&PathBuf>, sha256: Option<&str>) -> Result<Exit> {
         }
         passed("sha256 is the expected one");
     }
-    let file = open(&artifact)?;
+    let source = open(&artifact)?;
     passed(&format!(
-        "structure: {} metadata keys, {} tensors, all within the file",
-        file.metadata().len(),
-        file.tensors().len()
+        "structure: {} metadata keys, {} tensors, all within their files",
+        source.metadata().len(),
+        source.tensors().len()
     ));
-    for tensor in file.tensors() {
-        if let Some(index) =
-            first_non_finite(&file, tensor).map_err(|e| anyhow!("{artifact}: {e}"))?
-        {
-            bail!(
-                "{artifact}: tensor `{}` holds NaN or infinity at element {index}",
-                tensor.name
-            );
+    for name in source.tensors().iter().map(|entry| &entry.name) {
+        let Some(tensor) = source.tensor(name) else {
+            continue;
+        };
+        if let Some(index) = first_non_finite(&tensor).map_err(|e| anyhow!("{artifact}: {e}"))? {
+            bail!("{artifact}: tensor `{name}` holds NaN or infinity at element {index}");
         }
     }
     passed("weights: every value is finite");
-    let tokenizer = GgufTokenizer::from_metadata(file.metadata())
-        .map_err(|error| anyhow!("{artifact}: {error}"))?;
+    let tokenizer = tokenizer(&artifact, &source)?;
     passed(&format!("tokenizer: sha256 {}", tokenizer.sha256()));
     let model = Reference
         .open(&artifact, &EngineOptions::default())

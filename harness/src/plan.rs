@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use engine::{Engine, EngineSpec, ModelArtifact, Tokenizer};
 use reports::ModelRecord;
 use suites::{Input, Settings, Suite};
@@ -47,7 +47,7 @@ pub(crate) struct PlannedEngine {
     pub(crate) model: Arc<LoadedModel>,
 }
 
-/// A model file that has been read far enough to know it is one.
+/// A model that has been read far enough to know it is one.
 pub(crate) struct LoadedModel {
     pub(crate) artifact: ModelArtifact,
     pub(crate) record: ModelRecord,
@@ -172,13 +172,12 @@ fn engines(arguments: &RunArguments, config: &Config) -> Result<Vec<PlannedEngin
 
 fn load(path: Option<&Path>) -> Result<LoadedModel> {
     let artifact = model::artifact(path)?;
-    let file = model::open(&artifact)?;
-    let tokenizer = reference::tokenizer::GgufTokenizer::from_metadata(file.metadata())
-        .map_err(|error| anyhow!("{artifact}: {error}"))?;
+    let source = model::open(&artifact)?;
+    let tokenizer = model::tokenizer(&artifact, &source)?;
     Ok(LoadedModel {
-        record: model::record(&artifact, &file, &tokenizer)?,
+        record: model::record(&artifact, &source, &*tokenizer)?,
         artifact,
-        tokenizer: Box::new(tokenizer),
+        tokenizer,
     })
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use engine::ModelArtifact;
-use harness_reference::{Source, TensorEntry};
+use harness_reference::{Source, TensorEntry, tokenizer};
 
 fn open(path: &Path) -> Source {
     Source::open(&ModelArtifact::from_path(path).unwrap()).unwrap()
@@ -28,6 +28,10 @@ fn folders_equal_their_conversions_bit_by_bit() {
         let theirs = open(&root.join(format!("{name}.gguf")));
         compare_metadata(&name, &ours, &theirs);
         compare_tensors(&name, &ours, &theirs);
+        if theirs.metadata().value("tokenizer.ggml.tokens").is_some() {
+            compare_tokenizers(&name, &ours, &theirs);
+            println!("{name}: the same tokenizer");
+        }
         println!(
             "{name}: {} tensors, {} keys",
             ours.tensors().len(),
@@ -77,4 +81,15 @@ fn compare_tensors(name: &str, ours: &Source, theirs: &Source) {
         assert_eq!(ours.bytes.len(), ours.entry.byte_len());
         assert!(*ours.bytes == *theirs.bytes, "{name}: {tensor} differs");
     }
+}
+
+/// Where the converter wrote a vocabulary, ours is the same, and so is its hash.
+fn compare_tokenizers(name: &str, ours: &Source, theirs: &Source) {
+    let metadata = tokenizer::metadata(ours).unwrap().unwrap();
+    for (key, value) in metadata.iter() {
+        let same = theirs.metadata().value(key) == Some(value);
+        assert!(same, "{name}: {key} differs");
+    }
+    let hash = |source| tokenizer::open(source).unwrap().sha256().to_owned();
+    assert_eq!(hash(ours), hash(theirs), "{name}");
 }

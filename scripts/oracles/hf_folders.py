@@ -103,7 +103,7 @@ MODELS = {
     ),
 }
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
-VOCABULARIES = {"llama": "gpt-2", "qwen2": "gpt-2"}
+VOCABULARIES = {"llama": "gpt-2"}
 
 
 def make(folder: Path, config, dtype: str, shard: int | None) -> None:
@@ -117,7 +117,12 @@ def make(folder: Path, config, dtype: str, shard: int | None) -> None:
     model = model.to(DTYPES[dtype])
     model.save_pretrained(folder, **({"max_shard_size": shard} if shard else {}))
     shutil.copy(TOKENIZER, folder / "tokenizer.json")
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|endoftext|>"}
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<|begin_of_text|>",
+        "eos_token": "<|end_of_text|>",
+        "add_bos_token": True,
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
