@@ -61,9 +61,9 @@ fn sharded(folder: &Path, path: &Path) -> Result<Vec<RawTensor>, HfError> {
     shards.sort_unstable();
     shards.dedup();
     let mut tensors = Vec::with_capacity(index.weight_map.len());
-    for shard in shards {
+    for shard in &shards {
         // Another folder's file is not part of what was hashed.
-        if Path::new(&shard)
+        if Path::new(shard)
             .file_name()
             .is_none_or(|name| name != shard.as_str())
         {
@@ -71,14 +71,15 @@ fn sharded(folder: &Path, path: &Path) -> Result<Vec<RawTensor>, HfError> {
                 "`{shard}` is no name of a file in the folder"
             )));
         }
-        let file = folder.join(&shard);
-        if !file.is_file() {
+        if !folder.join(shard).is_file() {
             return Err(HfError::MissingShard {
                 index: path.into(),
-                shard,
+                shard: shard.clone(),
             });
         }
-        for tensor in open(&file)? {
+    }
+    for shard in shards {
+        for tensor in open(&folder.join(&shard))? {
             let name = &tensor.name;
             match index.weight_map.remove(name) {
                 Some(place) if place == shard => tensors.push(tensor),
@@ -87,7 +88,7 @@ fn sharded(folder: &Path, path: &Path) -> Result<Vec<RawTensor>, HfError> {
                     return Err(fault(why));
                 }
                 None => {
-                    let why = format!("tensor `{name}` of `{shard}` is listed nowhere else");
+                    let why = format!("tensor `{name}` of `{shard}` is not listed");
                     return Err(fault(why));
                 }
             }
