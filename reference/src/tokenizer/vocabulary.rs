@@ -72,6 +72,7 @@ impl Vocabulary {
         spelling: Spelling,
     ) -> Result<Self, TokenizerBuildError> {
         let tokens = metadata.get::<&[String]>(TOKENS)?.to_vec();
+        countable(&tokens)?;
         let scores = match metadata.find::<&[f32]>(SCORES)? {
             Some(scores) => per_token(SCORES, scores.to_vec(), &tokens)?,
             None => Vec::new(),
@@ -93,9 +94,7 @@ impl Vocabulary {
         scores: Vec<f32>,
         spelling: Spelling,
     ) -> Result<Self, TokenizerBuildError> {
-        if tokens.is_empty() || TokenId::try_from(tokens.len()).is_err() {
-            return Err(TokenizerBuildError::Size(tokens.len()));
-        }
+        countable(&tokens)?;
         let ids = index(&tokens)?;
         let bytes = tokens
             .iter()
@@ -169,6 +168,13 @@ impl Vocabulary {
         // Empty tokens fill holes in the vocabulary; no text has them.
         let named = self.ids.iter().map(|(text, &id)| (text.as_str(), id));
         named.filter(move |&(_, id)| wanted(self.types[id as usize]))
+    }
+}
+
+fn countable(tokens: &[String]) -> Result<(), TokenizerBuildError> {
+    match TokenId::try_from(tokens.len()) {
+        Ok(1..) => Ok(()),
+        _ => Err(TokenizerBuildError::Size(tokens.len())),
     }
 }
 
