@@ -8,6 +8,9 @@ use std::hint::black_box;
 use gguf::Header;
 use libfuzzer_sys::fuzz_target;
 
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../reference/src/bytes.rs"]
+mod bytes;
 #[allow(dead_code, unreachable_pub, unused_imports)] // The reader alone is exercised.
 #[path = "../../reference/src/gguf/mod.rs"]
 mod gguf;

@@ -328,6 +328,45 @@ fn configurations_are_read_with_care() {
     }
 }
 
+/// Seeds for `fuzz/`, see its README.
+#[test]
+#[ignore = "writes files"]
+fn write_fuzz_seeds() {
+    let corpus = std::env::var_os("HARNESS_FUZZ_CORPUS").unwrap();
+    let put = |target: &str, name: &str, bytes: &[u8]| {
+        let folder = Path::new(&corpus).join(target);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(name), bytes).unwrap();
+    };
+    let header = r#"{"model.layers.0.self_attn.q_proj.weight":{"dtype":"F16","shape":[4,2],"data_offsets":[0,16]},"model.norm.weight":{"dtype":"BF16","shape":[4],"data_offsets":[16,24]}}"#;
+    let folder = folder_of(header, 24);
+    let file = fs::read(folder.path().join("model.safetensors")).unwrap();
+    put("safetensors", "two", &file);
+    put("config", "llama", CONFIG.as_bytes());
+    for family in [
+        r#""llama", "rope_scaling": {"rope_type": "llama3", "factor": 8, "original_max_position_embeddings": 64}"#,
+        r#""gemma3_text", "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8}}"#,
+        r#""phi3", "rope_scaling": {"type": "longrope", "long_factor": [1, 2], "short_factor": [1, 1]}"#,
+        r#""gpt2", "layer_norm_epsilon": 1e-5"#,
+        r#""gemma2", "layer_types": ["sliding_attention"]"#,
+        r#""phi", "partial_rotary_factor": 0.5"#,
+    ] {
+        let text = CONFIG.replace(r#""llama""#, family);
+        let name: String = family
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .take(12)
+            .collect();
+        put("config", &name, text.as_bytes());
+    }
+    let tokenizers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/tokenizers");
+    for entry in tokenizers.read_dir().unwrap() {
+        let entry = entry.unwrap();
+        let text = fs::read(entry.path().join("tokenizer.json")).unwrap();
+        put("tokenizer", entry.file_name().to_str().unwrap(), &text);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
