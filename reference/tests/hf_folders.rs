@@ -17,12 +17,12 @@ fn open(path: &Path) -> Source {
 #[ignore = "needs folders made by scripts/oracles/hf-folders"]
 fn folders_equal_their_conversions_bit_by_bit() {
     let root = PathBuf::from(std::env::var_os("HARNESS_HF_FOLDERS").unwrap());
-    let mut compared = 0;
-    for entry in root.read_dir().unwrap() {
-        let folder = entry.unwrap().path();
-        if !folder.is_dir() {
-            continue;
-        }
+    let entries = root.read_dir().unwrap();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    folders.retain(|path| path.is_dir());
+    folders.sort_unstable();
+    assert!(!folders.is_empty(), "no folder in {}", root.display());
+    for folder in folders {
         let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
         let ours = open(&folder);
         let theirs = open(&root.join(format!("{name}.gguf")));
@@ -37,9 +37,7 @@ fn folders_equal_their_conversions_bit_by_bit() {
             ours.tensors().len(),
             ours.metadata().len()
         );
-        compared += 1;
     }
-    assert!(compared > 0, "no folder in {}", root.display());
 }
 
 /// Every key on the model's shape that the converter wrote, we have too.

@@ -126,6 +126,23 @@ def make(folder: Path, config, dtype: str, shard: int | None) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
+def write_old(folder: Path, old: Path) -> None:
+    """The same folder with the RoPE parameters where transformers had them before version 5."""
+    shutil.copytree(folder, old)
+    config = json.loads((old / "config.json").read_text())
+    inner = config.get("text_config", config)
+    rope = inner.pop("rope_parameters", None) or {}
+    if "full_attention" in rope:
+        inner["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+        rope = rope["full_attention"]
+    for key in ("rope_theta", "partial_rotary_factor"):
+        if key in rope:
+            inner[key] = rope.pop(key)
+    kind = rope.pop("rope_type", "default")
+    inner["rope_scaling"] = None if kind == "default" else {"type": kind, **rope}
+    (old / "config.json").write_text(json.dumps(config))
+
+
 def convert(folder: Path, out: Path, dtype: str) -> None:
     import conversion
     import convert_hf_to_gguf
@@ -147,9 +164,11 @@ def convert(folder: Path, out: Path, dtype: str) -> None:
 def main(out: Path) -> None:
     sys.path[:0] = [str(CONVERTER), str(CONVERTER / "gguf-py")]
     for name, (config, dtype, shard) in MODELS.items():
-        if not (out / name).is_dir():
-            make(out / name, config, dtype, shard)
+        make(out / name, config, dtype, shard)
         convert(out / name, out / f"{name}.gguf", dtype)
+        if not name.startswith("gpt2"):
+            write_old(out / name, out / f"{name}-old")
+            os.link(out / f"{name}.gguf", out / f"{name}-old.gguf")
 
 
 if __name__ == "__main__":
