@@ -64,6 +64,8 @@ pub(super) struct Config {
     #[serde(deserialize_with = "present")]
     pub(super) sliding_window: Option<Option<u32>>,
     pub(super) use_sliding_window: Option<bool>,
+    pub(super) max_window_layers: Option<u32>,
+    pub(super) sliding_window_pattern: Option<u32>,
     pub(super) layer_types: Option<Vec<String>>,
     #[serde(deserialize_with = "present")]
     pub(super) attn_logit_softcapping: Option<Option<f64>>,

@@ -188,8 +188,7 @@ impl<'a> Translator<'a> {
                 }
                 Ok(())
             }
-            // A window on some layers alone, which GGUF cannot say of these.
-            _ if self.config.use_sliding_window == Some(true) => self.check_layers(|_| false),
+            _ if self.config.use_sliding_window == Some(true) => self.check_no_window(),
             _ => Ok(()),
         }
     }
@@ -222,6 +221,12 @@ impl<'a> Translator<'a> {
                 self.soft_cap("final_logit_softcapping", None)?;
                 // All but every sixth.
                 self.check_layers(|layer| layer % 6 != 5)?;
+                if let Some(other @ (..6 | 7..)) = self.config.sliding_window_pattern {
+                    return Err(HfError::Unsupported(format!(
+                        "config.json: sliding_window_pattern is {other}, which GGUF cannot say; \
+                         readers take it to be 6"
+                    )));
+                }
             }
             _ => return Ok(()),
         }
@@ -292,6 +297,19 @@ impl<'a> Translator<'a> {
             self.set(name, cap);
         }
         Ok(())
+    }
+
+    /// Refuses Qwen's window on the later layers, of which GGUF has no word.
+    fn check_no_window(&self) -> Result<(), HfError> {
+        let without = self.config.max_window_layers.unwrap_or(28);
+        if self.config.layer_types.is_none() && without < self.heads.layers {
+            return Err(HfError::Unsupported(format!(
+                "config.json: layers from {without} on attend to a window, which GGUF cannot say \
+                 of a {} model",
+                self.family.architecture
+            )));
+        }
+        self.check_layers(|_| false)
     }
 
     /// Refuses layers that attend to a window where GGUF's reader would not have
@@ -403,6 +421,25 @@ mod tests {
                 r#""model_type": "qwen2", "use_sliding_window": true,
                    "layer_types": ["full_attention", "sliding_attention"]"#,
                 "layer 1",
+            ),
+            (
+                r#""model_type": "qwen3", "use_sliding_window": true, "max_window_layers": 1"#,
+                "from 1 on",
+            ),
+            (
+                r#""model_type": "gemma3_text", "sliding_window_pattern": 2"#,
+                "sliding_window_pattern is 2",
+            ),
+            (
+                r#""model_type": "llama", "rope_scaling":
+                   {"rope_type": "llama3", "low_freq_factor": 4, "high_freq_factor": 4}"#,
+                "high_freq_factor",
+            ),
+            (
+                r#""model_type": "phi3", "original_max_position_embeddings": 1, "rope_scaling":
+                   {"type": "su", "long_factor": [1, 1, 1, 1, 1, 1, 1, 1],
+                    "short_factor": [1, 1, 1, 1, 1, 1, 1, 1]}"#,
+                "attention factor",
             ),
             (
                 r#""model_type": "gemma2", "layer_types": ["full_attention"]"#,
