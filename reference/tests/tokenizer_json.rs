@@ -157,10 +157,12 @@ fn text_outside_the_vocabulary_is_an_error() {
     let tokenizer = HfTokenizer::open(without_bytes.path(), 0).unwrap();
     let error = tokenizer.encode("日").unwrap_err().to_string();
     assert!(error.contains('日'), "{error}");
-    let without_unknown = changed("gpt2", "tokenizer.json", |json| {
-        json["model"]["vocab"].as_object_mut().unwrap().remove("Ā");
+    let without_zero = changed("gpt2", "tokenizer.json", |json| {
+        let vocabulary = json["model"]["vocab"].as_object_mut().unwrap();
+        let id = vocabulary.remove("Ā").unwrap();
+        vocabulary.insert("another".into(), id);
     });
-    let tokenizer = HfTokenizer::open(without_unknown.path(), 0).unwrap();
+    let tokenizer = HfTokenizer::open(without_zero.path(), 0).unwrap();
     assert!(tokenizer.encode("\0").is_err());
     assert!(tokenizer.encode("a").is_ok());
     assert!(tokenizer.decode(&[1 << 20]).is_err());
@@ -171,7 +173,7 @@ fn bad_files_are_refused() {
     let missing = tempfile::tempdir().unwrap();
     assert!(refusal(missing.path()).contains("tokenizer.json"));
     type Change = fn(&mut Value);
-    let changes: [(Change, &str); 7] = [
+    let changes: [(Change, &str); 8] = [
         (|json| json["model"]["type"] = json!("Unigram"), "`Unigram`"),
         (|json| json["model"]["dropout"] = json!(0.1), "dropout"),
         (
@@ -179,7 +181,14 @@ fn bad_files_are_refused() {
             "WordPiece",
         ),
         (|json| json["model"]["vocab"]["a"] = json!(-1), "`a`"),
-        (|json| json["model"]["vocab"]["a"] = json!(u32::MAX), "`a`"),
+        (
+            |json| json["model"]["vocab"]["a"] = json!(u32::MAX),
+            "4294967295",
+        ),
+        (
+            |json| json["added_tokens"][3]["id"] = json!(402),
+            "`<whole>`",
+        ),
         (
             |json| json["model"]["merges"] = json!([["a", "nothing"]]),
             "nothing",

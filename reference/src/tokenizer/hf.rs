@@ -51,6 +51,15 @@ impl HfTokenizer {
         // Added tokens that are looked for in normalized text are normalized
         // themselves, and take in what that put around them.
         for (&id, token) in plain.get_added_tokens_decoder() {
+            if vocabulary.id(&token.content) != Some(id) {
+                return Err(TokenizerBuildError::File {
+                    path: files.path.clone(),
+                    why: format!(
+                        "added token `{}` cannot have the id it is given; by its place it has {id}",
+                        token.content
+                    ),
+                });
+            }
             if let Some(text) = plain.simple_id_to_token(id).filter(|_| token.normalized) {
                 vocabulary.respell(id, &text, files.spelling);
             }

@@ -19,8 +19,9 @@ use super::pre::{self, PreTokenizer};
 use super::vocabulary::{Spelling, TOKENS, TYPES, TokenType, Vocabulary, byte_of};
 use crate::gguf::{Array, Metadata};
 
-/// More tokens than any model has; ids above would ask for that much memory.
-const MOST_TOKENS: u32 = 1 << 24;
+/// Holes that a vocabulary may have besides as many as it has tokens. What fills
+/// them takes memory, which no id alone may ask for.
+const HOLES: usize = 4096;
 
 /// What a folder says of its tokenizer.
 #[derive(Debug)]
@@ -387,8 +388,7 @@ fn tokens(
         .ok_or("`model.vocab` is no object")?;
     for (text, id) in vocab {
         let id = id.as_u64().and_then(|id| TokenId::try_from(id).ok());
-        let id = id.filter(|&id| id < MOST_TOKENS);
-        let id = id.ok_or_else(|| format!("token `{text}` has an id that no token has"))?;
+        let id = id.ok_or_else(|| format!("the id of token `{text}` is no id"))?;
         let ty = match spelling {
             Spelling::Text if json.model.byte_fallback && byte_of(text).is_some() => {
                 TokenType::Byte
@@ -399,12 +399,6 @@ fn tokens(
         found.insert(id, (text, ty));
     }
     for token in &json.added_tokens {
-        if token.id >= MOST_TOKENS {
-            return Err(format!(
-                "token `{}` has an id that no token has",
-                token.content
-            ));
-        }
         let ty = match token.special || looks_special(&token.content) {
             true if json.model.unk_token.as_ref() == Some(&token.content) => TokenType::Unknown,
             true => TokenType::Control,
@@ -412,8 +406,15 @@ fn tokens(
         };
         found.insert(token.id, (&token.content, ty));
     }
-    let last = found.keys().max().map_or(0, |&last| last as usize + 1);
-    let all = 0..last.max(rows.min(MOST_TOKENS as usize));
+    let count = found.keys().max().map_or(0, |&last| last as usize + 1);
+    if count > rows.max(2 * found.len() + HOLES) {
+        return Err(format!(
+            "there is an id {} among {} tokens",
+            count - 1,
+            found.len()
+        ));
+    }
+    let all = 0..count.max(rows);
     Ok(all
         .map(|id| match found.get(&(id as TokenId)) {
             Some(&(text, ty)) => (text.to_owned(), ty),
