@@ -221,7 +221,8 @@ impl<'a> Translator<'a> {
                 self.soft_cap("final_logit_softcapping", None)?;
                 // All but every sixth.
                 self.check_layers(|layer| layer % 6 != 5)?;
-                if let Some(other @ (..6 | 7..)) = self.config.sliding_window_pattern {
+                let pattern = self.config.sliding_window_pattern;
+                if let Some(other) = pattern.filter(|&pattern| pattern != 6) {
                     return Err(HfError::Unsupported(format!(
                         "config.json: sliding_window_pattern is {other}, which GGUF cannot say; \
                          readers take it to be 6"
