@@ -194,9 +194,18 @@ pub(super) unsafe fn attend_one<S: Simd>(task: &AttendOne<'_>, scores: &mut [Lan
         with_block!(head.format, B => {
             for (first, row, len) in head.runs(start..end, usize::MAX) {
                 let scores = scores.as_mut_ptr().add(first - start);
-                for key in 0..len {
+                let mut key = 0;
+                while key + 4 <= len {
                     let keys = head.at::<B>(head.keys, row + key);
-                    scores.add(key).write(blocks::dot::<S, B>(keys, task.query, head.dim));
+                    let dots = blocks::dot::<S, B, 4>(keys, head.row_bytes, task.query, head.dim);
+                    scores.add(key).cast::<[f32; 4]>().write_unaligned(dots);
+                    key += 4;
+                }
+                while key < len {
+                    let keys = head.at::<B>(head.keys, row + key);
+                    let [dot] = blocks::dot::<S, B, 1>(keys, head.row_bytes, task.query, head.dim);
+                    scores.add(key).write(dot);
+                    key += 1;
                 }
             }
         });

@@ -327,49 +327,52 @@ block!(
     }
 );
 
-/// `Σ w · x` of one row.
+/// `Σ w · x` of `R` rows that lie one behind the other. Several at a time keep
+/// more additions in flight and read `x` less often.
 ///
 /// # Safety
-/// See [`Simd`]; the row holds `len` weights in blocks of `B`, a tail that
+/// See [`Simd`]; each row holds `len` weights in blocks of `B`, a tail that
 /// fills no block only where blocks are single values; `x` holds `len` floats.
 #[inline(always)]
-pub(super) unsafe fn dot<S: Simd, B: Block>(row: *const u8, x: *const f32, len: usize) -> f32 {
+pub(super) unsafe fn dot<S: Simd, B: Block, const R: usize>(
+    rows: *const u8,
+    row_bytes: usize,
+    x: *const f32,
+    len: usize,
+) -> [f32; R] {
     // SAFETY: the caller's.
     unsafe {
-        let (mut even, mut odd) = (S::zero_sum(), S::zero_sum());
+        let mut sums = [S::zero_sum(); R];
         let blocks = len / B::LEN;
-        let parts = B::LEN / LANES;
-        let mut block = 0;
-        if parts == 1 {
-            // Two sums at a time: an addition takes longer than a block.
-            while block + 2 <= blocks {
-                let (bytes, x) = (row.add(block * B::BYTES), x.add(block * LANES));
-                S::prefetch(bytes.wrapping_add(PREFETCH));
-                even = B::accumulate::<S>(bytes, 0, S::load(x), even);
-                odd = B::accumulate::<S>(bytes.add(B::BYTES), 0, S::load(x.add(LANES)), odd);
-                block += 2;
+        for block in 0..blocks {
+            // As many lines as the rows' blocks take, in the order of memory:
+            // the rows are too short, and too many are read at once, for the
+            // processor to see ahead by itself.
+            let ahead = rows.wrapping_add(block * R * B::BYTES + PREFETCH);
+            for line in 0..(R * B::BYTES).div_ceil(64) {
+                S::prefetch(ahead.wrapping_add(64 * line));
+            }
+            for part in 0..B::LEN / LANES {
+                let x = S::load(x.add(block * B::LEN + part * LANES));
+                for (r, sum) in sums.iter_mut().enumerate() {
+                    let bytes = rows.add(r * row_bytes + block * B::BYTES);
+                    *sum = B::accumulate::<S>(bytes, part, x, *sum);
+                }
             }
         }
-        while block < blocks {
-            let (bytes, x) = (row.add(block * B::BYTES), x.add(block * B::LEN));
-            let mut part = 0;
-            while part < parts {
-                S::prefetch(bytes.wrapping_add(PREFETCH + part * LANES));
-                even = B::accumulate::<S>(bytes, part, S::load(x.add(part * LANES)), even);
-                std::mem::swap(&mut even, &mut odd);
-                part += 1;
-            }
-            block += 1;
-        }
-        let mut total = S::total(even) + S::total(odd);
+        let mut totals = [0f32; R];
         let done = blocks * B::LEN;
-        if done < len {
-            let tail = decode_tail::<S, B>(row.add(blocks * B::BYTES), len - done);
-            for (index, weight) in tail[..len - done].iter().enumerate() {
-                total += weight * x.add(done + index).read();
+        for (r, total) in totals.iter_mut().enumerate() {
+            *total = S::total(sums[r]);
+            if done < len {
+                let tail = rows.add(r * row_bytes + blocks * B::BYTES);
+                let tail = decode_tail::<S, B>(tail, len - done);
+                for (index, weight) in tail[..len - done].iter().enumerate() {
+                    *total += weight * x.add(done + index).read();
+                }
             }
         }
-        total
+        totals
     }
 }
 

@@ -96,14 +96,6 @@ impl Matrix {
                 (Format::F32, bytes)
             }
         };
-        let bytes = {
-            let mut map =
-                memmap2::MmapMut::map_anon(bytes.len().next_multiple_of(2 << 20)).unwrap();
-            map.advise(memmap2::Advice::HugePage).unwrap();
-            map[..bytes.len()].copy_from_slice(&bytes);
-            let n = bytes.len();
-            Bytes::from_owner(map).slice(..n)
-        };
         Ok(Self {
             format,
             rows,

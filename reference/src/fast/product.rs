@@ -199,11 +199,20 @@ pub(super) unsafe fn matvec<S: Simd>(
 ) {
     let (bytes, row_bytes) = (matrix.row_range(rows.clone()).as_ptr(), matrix.row_bytes);
     with_block!(matrix.format, B => {
-        for row in 0..rows.len() {
-            // SAFETY: the caller's contract, and the matrix's own shape.
-            unsafe {
-                let bytes = bytes.add(row * row_bytes);
-                out.add(row).write(blocks::dot::<S, B>(bytes, x, matrix.columns));
+        let (mut row, end) = (0, rows.len());
+        // SAFETY: the caller's contract, and the matrix's own shape.
+        unsafe {
+            while row + 4 <= end {
+                let at = bytes.add(row * row_bytes);
+                let sums = blocks::dot::<S, B, 4>(at, row_bytes, x, matrix.columns);
+                out.add(row).cast::<[f32; 4]>().write_unaligned(sums);
+                row += 4;
+            }
+            while row < end {
+                let at = bytes.add(row * row_bytes);
+                let [sum] = blocks::dot::<S, B, 1>(at, row_bytes, x, matrix.columns);
+                out.add(row).write(sum);
+                row += 1;
             }
         }
     });
