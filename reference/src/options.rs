@@ -40,7 +40,7 @@ pub(crate) const HELP: [OptionHelp; 8] = [
         key: "kernels",
         default: "fast",
         help: "fast: blocked SIMD kernels on the weights as stored, with the best instructions this \
-               processor has; avx512, avx2, neon, portable: with these; plain: one candle operation \
+               processor has; amx, avx512, avx2, neon, portable: with these; plain: one candle operation \
                after the other on f32 weights",
     },
     OptionHelp {

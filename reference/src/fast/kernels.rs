@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 use super::attention::{AttendOne, AttendPanel};
 use super::matrix::{Lanes, Matrix};
 use super::product::{Output, Scratch};
@@ -22,12 +24,21 @@ macro_rules! kernels {
         #[derive(Clone, Copy)]
         pub(super) struct Kernels {
             $($(#[$doc])* pub(super) $name: unsafe fn($($ty),*),)*
+            /// Makes of a panel what `gemm` takes, where that is something else:
+            /// panel, features, and [`split_lanes`] lanes of output.
+            pub(super) split: Option<unsafe fn(*const f32, usize, *mut Lanes)>,
         }
 
         impl Kernels {
             /// Those of an instruction set that this processor has.
             pub(super) fn of(isa: Isa) -> Self {
                 match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Amx => Kernels {
+                        split: Some(amx::split),
+                        gemm: amx::gemm,
+                        ..avx512()
+                    },
                     #[cfg(target_arch = "x86_64")]
                     Isa::Avx512 => avx512(),
                     #[cfg(target_arch = "x86_64")]
@@ -64,9 +75,17 @@ macro_rules! kernels {
                     unsafe { $module::$name::<$simd>($($arg),*) }
                 }
             )*
-            Kernels { $($name,)* }
+            Kernels { $($name,)* split: None }
         }
     };
+}
+
+/// Lanes that `split` makes of a panel of so many features.
+pub(super) fn split_lanes(features: usize) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    return amx::split_lanes(features);
+    #[cfg(not(target_arch = "x86_64"))]
+    features
 }
 
 kernels! {

@@ -5,6 +5,8 @@
 //! registers. Prompts go through in panels of 32 tokens, whose lanes are tokens
 //! ([`panels`]); a token alone is a vector ([`vector`]).
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
 mod blocks;
 mod elementwise;
@@ -96,7 +98,12 @@ impl FastDecoder {
     /// Buffers for pieces of at most `piece` tokens.
     pub(crate) fn workspace(&self, piece: usize) -> Workspace {
         Workspace {
-            panels: PanelBuffers::new(self.shape(), piece, self.pool.threads()),
+            panels: PanelBuffers::new(
+                self.shape(),
+                piece,
+                self.pool.threads(),
+                self.kernels.split.is_some(),
+            ),
             vector: VectorBuffers::new(self.shape(), self.pool.threads()),
         }
     }

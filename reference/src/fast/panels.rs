@@ -3,6 +3,7 @@
 use engine::TokenId;
 
 use super::attention::AttendPanel;
+use super::kernels::split_lanes;
 use super::matrix::{Lanes, Matrix, Panels};
 use super::product::{Output, Scratch, TILE_ROWS};
 use super::simd::LANES;
@@ -32,9 +33,16 @@ pub(super) struct PanelBuffers {
     value_rows: Vec<f32>,
     /// One token's features, on their way to or from a panel.
     rows: PerWorker<[Vec<f32>; 2]>,
-    scratch: PerWorker<Scratch>,
+    work: Work,
     /// Rotation of every token, of global and of local layers.
     angles: [Angles; 2],
+}
+
+/// What products need beyond their operands.
+struct Work {
+    scratch: PerWorker<Scratch>,
+    /// Panels as the kernel takes them, where it splits them.
+    split: Vec<Lanes>,
 }
 
 /// Cosines and sines in panels of one feature a pair.
@@ -45,11 +53,14 @@ struct Angles {
 }
 
 impl PanelBuffers {
-    pub(super) fn new(shape: &Hyperparameters, piece: usize, threads: usize) -> Self {
+    /// For pieces of at most `piece` tokens; `splits` says that products take
+    /// split panels.
+    pub(super) fn new(shape: &Hyperparameters, piece: usize, threads: usize, splits: bool) -> Self {
         let c = &shape.config;
         let (q_dim, kv_dim) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
         let count = piece.min(c.context).div_ceil(LANES);
         let panels = |features| Panels::new(count, features);
+        let widest = c.hidden.max(q_dim).max(c.feed_forward);
         Self {
             stream: panels(c.hidden),
             normed: panels(c.hidden),
@@ -63,13 +74,32 @@ impl PanelBuffers {
             key_rows: vec![0.0; count * LANES * kv_dim],
             value_rows: vec![0.0; count * LANES * kv_dim],
             rows: PerWorker::new(threads, || [vec![0.0; c.hidden], vec![0.0; c.hidden]]),
-            scratch: PerWorker::new(threads, || Scratch::new(count)),
+            work: Work {
+                scratch: PerWorker::new(threads, || Scratch::new(count)),
+                split: match splits {
+                    true => vec![Lanes::ZERO; count * split_lanes(widest)],
+                    false => Vec::new(),
+                },
+            },
             angles: [false, true].map(|_| Angles {
                 cos: panels(c.head_dim / 2),
                 sin: panels(c.head_dim / 2),
                 pairs: Vec::with_capacity(c.head_dim / 2),
             }),
         }
+    }
+}
+
+/// The first of some panels, for tasks that only read them.
+#[derive(Clone, Copy)]
+struct Input(*const f32);
+
+// SAFETY: nobody writes what is behind it while tasks run.
+unsafe impl Sync for Input {}
+
+impl Input {
+    fn get(self) -> *const f32 {
+        self.0
     }
 }
 
@@ -126,10 +156,10 @@ impl FastDecoder {
                 delta,
                 gate,
                 up,
-                scratch,
+                work,
                 ..
             } = buffers;
-            self.products(&[(&block.output, mixed)], [delta], live.clone(), scratch);
+            self.products([&block.output], mixed, [delta], live.clone(), work);
             self.add_to_stream_panels(
                 &block.output,
                 block.attention_post_norm.as_ref(),
@@ -142,17 +172,12 @@ impl FastDecoder {
             }
             match &block.gate {
                 Some(weights) => {
-                    self.products(
-                        &[(weights, normed), (&block.up, normed)],
-                        [gate, up],
-                        live.clone(),
-                        scratch,
-                    );
+                    self.products([weights, &block.up], normed, [gate, up], live.clone(), work);
                 }
-                None => self.products(&[(&block.up, normed)], [up], live.clone(), scratch),
+                None => self.products([&block.up], normed, [up], live.clone(), work),
             }
             self.activate_panels(block, live.clone(), gate, up);
-            self.products(&[(&block.down, up)], [delta], live.clone(), scratch);
+            self.products([&block.down], up, [delta], live.clone(), work);
             self.add_to_stream_panels(
                 &block.down,
                 block.ffn_post_norm.as_ref(),
@@ -287,16 +312,12 @@ impl FastDecoder {
             value,
             key_rows,
             value_rows,
-            scratch,
+            work,
             angles,
             ..
         } = buffers;
-        let products = [
-            (&block.query, &*normed),
-            (&block.key, &*normed),
-            (&block.value, &*normed),
-        ];
-        self.products(&products, [query, key, value], 0..piece.panels, scratch);
+        let linears = [&block.query, &block.key, &block.value];
+        self.products(linears, normed, [query, key, value], 0..piece.panels, work);
 
         let angles = &angles[usize::from(shape.layers[layer].local_rope)];
         let kv_dim = key.features();
@@ -368,10 +389,7 @@ impl FastDecoder {
         let cached = cache.layer(layer);
         let group = c.heads / c.kv_heads;
         let PanelBuffers {
-            query,
-            mixed,
-            scratch,
-            ..
+            query, mixed, work, ..
         } = buffers;
         let features = mixed.features();
         let out = Shared::new(mixed.first_mut(piece.panels));
@@ -392,7 +410,7 @@ impl FastDecoder {
                     first: piece.start + first,
                     queries_len: LANES.min(piece.tokens - first),
                 };
-                (self.kernels.attend_panel)(&task, scratch.get(worker));
+                (self.kernels.attend_panel)(&task, work.scratch.get(worker));
                 self.round(Lanes::flatten_mut(out));
             }
         });
@@ -464,25 +482,28 @@ impl FastDecoder {
         self.round(Lanes::flatten_mut(lanes));
     }
 
-    /// Several products in one parallel step, without their biases.
+    /// Several products with the same panels in one parallel step, without their
+    /// biases.
     fn products<const N: usize>(
         &self,
-        products: &[(&Linear<Matrix>, &Panels); N],
+        linears: [&Linear<Matrix>; N],
+        x: &Panels,
         outs: [&mut Panels; N],
         panels: std::ops::Range<usize>,
-        scratch: &PerWorker<Scratch>,
+        work: &mut Work,
     ) {
         let outs = outs.map(|out| {
             let features = out.features();
             (Shared::new(out.first_mut(panels.end)), features)
         });
-        let rows = products.map(|(linear, _)| linear.weight.rows);
+        let rows = linears.map(|linear| linear.weight.rows);
+        let Work { scratch, split } = work;
+        let x = Input(self.split(x, panels.clone(), split));
         over_rows(
             &self.pool,
             &rows,
             self.tile_rows(&rows),
             &|worker, job, rows| {
-                let (linear, x) = products[job];
                 let (out, features) = outs[job];
                 // SAFETY: each task has rows, hence features, of its own, and each
                 // worker its scratch.
@@ -491,12 +512,29 @@ impl FastDecoder {
                         to: out.as_ptr().add(panels.start * features).cast(),
                         features,
                     };
-                    let x = x.panel(panels.start).as_ptr().cast();
-                    let scratch = scratch.get(worker);
-                    (self.kernels.gemm)(&linear.weight, rows, x, panels.len(), out, scratch);
+                    let (matrix, scratch) = (&linears[job].weight, scratch.get(worker));
+                    (self.kernels.gemm)(matrix, rows, x.get(), panels.len(), out, scratch);
                 }
             },
         );
+    }
+
+    /// Panels as the kernel of products takes them.
+    fn split(&self, x: &Panels, panels: std::ops::Range<usize>, split: &mut [Lanes]) -> *const f32 {
+        let Some(kernel) = self.kernels.split else {
+            return x.panel(panels.start).as_ptr().cast();
+        };
+        let lanes = split_lanes(x.features());
+        let out = Shared::new(&mut split[..panels.len() * lanes]);
+        self.pool.run(panels.len(), &|_, task| {
+            // SAFETY: one panel a task.
+            unsafe {
+                let out = out.part(task * lanes, lanes);
+                let x = x.panel(panels.start + task);
+                kernel(x.as_ptr().cast(), x.len(), out.as_mut_ptr());
+            }
+        });
+        out.as_ptr().cast_const().cast()
     }
 
     /// Logits of all but the first `skip` tokens.
@@ -511,13 +549,14 @@ impl FastDecoder {
         let PanelBuffers {
             stream,
             normed,
-            scratch,
+            work,
             ..
         } = buffers;
         self.norm_panels(&self.network.output_norm, live.clone(), stream, normed);
         let head = self.head();
         let vocab = head.rows;
-        let normed = &*normed;
+        let Work { scratch, split } = work;
+        let x = Input(self.split(normed, live.clone(), split));
         let out = Shared::new(&mut *logits);
         over_rows(
             &self.pool,
@@ -533,8 +572,8 @@ impl FastDecoder {
                         skip: skip % LANES,
                         tokens: piece.tokens - skip,
                     };
-                    let x = normed.panel(live.start).as_ptr().cast();
-                    (self.kernels.gemm)(head, rows, x, live.len(), out, scratch.get(worker));
+                    let scratch = scratch.get(worker);
+                    (self.kernels.gemm)(head, rows, x.get(), live.len(), out, scratch);
                 }
             },
         );
@@ -560,6 +599,8 @@ impl FastDecoder {
     fn tile_rows(&self, rows: &[usize]) -> usize {
         let parts = self.pool.threads() * PARTS_PER_THREAD;
         let even = rows.iter().sum::<usize>().div_ceil(parts);
-        even.next_multiple_of(12).min(TILE_ROWS)
+        // Whole steps of the kernels that there are.
+        let step = if self.kernels.split.is_some() { 32 } else { 12 };
+        even.next_multiple_of(step).min(TILE_ROWS)
     }
 }

@@ -27,10 +27,18 @@ pub(super) struct Scratch {
     pub(super) lanes: Vec<Lanes>,
 }
 
+/// Room for a tile of floats, or of their parts.
+fn tile_lanes() -> usize {
+    let floats = TILE_ROWS * TILE_STRIDE / LANES;
+    #[cfg(target_arch = "x86_64")]
+    let floats = floats.max(super::amx::SCRATCH_LANES);
+    floats
+}
+
 impl Scratch {
     pub(super) fn new(panels: usize) -> Self {
         Self {
-            tile: vec![Lanes::ZERO; TILE_ROWS * TILE_STRIDE / LANES],
+            tile: vec![Lanes::ZERO; tile_lanes()],
             lanes: vec![Lanes::ZERO; TILE_ROWS * panels],
         }
     }
@@ -95,21 +103,32 @@ pub(super) unsafe fn gemm<S: Simd>(
             }
         }
     });
-    if let Output::Rows {
+    // SAFETY: as above.
+    unsafe { store_rows(sums, rows, out) };
+}
+
+/// Turns the products of `rows`, in panels of [`TILE_ROWS`] features at `sums`,
+/// into rows of `out`, if it asks for rows.
+///
+/// # Safety
+/// Pointers hold what their shapes say.
+pub(super) unsafe fn store_rows(sums: *const f32, rows: Range<usize>, out: Output) {
+    let Output::Rows {
         to,
         stride,
         skip,
         tokens,
     } = out
-    {
-        for token in 0..tokens {
-            let (panel, lane) = ((skip + token) / LANES, (skip + token) % LANES);
-            for row in 0..rows.len() {
-                // SAFETY: as above.
-                unsafe {
-                    let sum = sums.add((panel * TILE_ROWS + row) * LANES + lane).read();
-                    to.add(token * stride + rows.start + row).write(sum);
-                }
+    else {
+        return;
+    };
+    for token in 0..tokens {
+        let (panel, lane) = ((skip + token) / LANES, (skip + token) % LANES);
+        for (index, row) in rows.clone().enumerate() {
+            // SAFETY: the caller's.
+            unsafe {
+                let sum = sums.add((panel * TILE_ROWS + index) * LANES + lane).read();
+                to.add(token * stride + row).write(sum);
             }
         }
     }

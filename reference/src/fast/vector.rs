@@ -13,7 +13,7 @@ use crate::network::{Block, Linear, Norm};
 
 /// Parts that a product is cut into per thread: enough that one thread held up
 /// by the system does not hold up the others.
-const PARTS_PER_THREAD: usize = 4;
+const PARTS_PER_THREAD: usize = 3;
 
 /// Activations of one token.
 pub(super) struct VectorBuffers {

@@ -189,6 +189,9 @@ pub(super) unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
 /// Instruction sets that kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Isa {
+    /// AVX-512, and AMX tiles for products with many tokens.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -210,6 +213,9 @@ impl Isa {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("f16c")
             {
+                if crate::fast::amx::available() {
+                    found.push(Isa::Amx);
+                }
                 found.push(Isa::Avx512);
             }
             if is_x86_feature_detected!("avx2")
@@ -228,6 +234,8 @@ impl Isa {
     /// Name in the engine's `simd` option.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => "amx",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
