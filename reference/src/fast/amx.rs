@@ -5,8 +5,8 @@
 //! significant bits and each rest is at most half a unit of the last, so three
 //! hold all 24 bits of an f32. Of the nine products the six
 //! `hh + hm + hl + mh + mm + lh` are taken; the largest left out, `ml` and `lm`,
-//! are below `2⁻²⁴` of `x · y`, a rounding error of f32. Sums are f32 in the
-//! tiles. (The idea is that of Henry, Tang & Heinecke 2019.)
+//! are below `2⁻²⁴` of `x · y`, a rounding error of f32. Weights that 16 bits
+//! hold have no third part. Sums are f32 in the tiles. (The idea is that of Henry, Tang & Heinecke 2019.)
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -23,7 +23,7 @@ const PARTS: usize = 3;
 
 /// Columns that are split at once; they and the panel's stay in the second-level
 /// cache.
-const COLUMNS: usize = 256;
+const COLUMNS: usize = 768;
 
 /// Bytes from one row of a part to the next: whole cache lines, and an odd
 /// number of them.
@@ -168,6 +168,7 @@ pub(super) unsafe fn gemm(
     unsafe {
         configure();
         with_block!(matrix.format, B => {
+            let three = !B::FITS_16_BITS;
             let part = columns
                 .div_ceil(columns.div_ceil(COLUMNS))
                 .next_multiple_of(B::LEN);
@@ -184,7 +185,7 @@ pub(super) unsafe fn gemm(
                         let weights = weights.add(row * ROW_BYTES);
                         let to = to.add(row * LANES);
                         if row + 32 <= count {
-                            multiply(weights, x, to, steps, start > 0);
+                            multiply(weights, x, to, steps, start > 0, three);
                             continue;
                         }
                         // Tiles are whole; the rows behind the last are stale.
@@ -192,7 +193,7 @@ pub(super) unsafe fn gemm(
                         let spare: *mut f32 = spare.as_mut_ptr().cast();
                         let live = (count - row) * LANES;
                         std::ptr::copy_nonoverlapping(to, spare, live);
-                        multiply(weights, x, spare, steps, start > 0);
+                        multiply(weights, x, spare, steps, start > 0, three);
                         std::ptr::copy_nonoverlapping(spare, to, live);
                     }
                 }
@@ -233,13 +234,21 @@ unsafe fn split_row<B: Block>(row: *const u8, start: usize, len: usize, out: *mu
 }
 
 /// `out[r][t] = Σ_k w[r][k] · x[k][t]` for 32 rows, 32 tokens and `32 · steps`
-/// columns, added to what `out` holds if `accumulate`.
+/// columns, added to what `out` holds if `accumulate`; the third part of `w` is
+/// left out unless `three_parts`.
 ///
 /// # Safety
 /// Tiles are configured; `w` points at the first part of 32 rows, `x` at a split
 /// panel, `out` at 32 lanes.
 #[inline]
-unsafe fn multiply(w: *const u8, x: *const u8, out: *mut f32, steps: usize, accumulate: bool) {
+unsafe fn multiply(
+    w: *const u8,
+    x: *const u8,
+    out: *mut f32,
+    steps: usize,
+    accumulate: bool,
+    three_parts: bool,
+) {
     // SAFETY: reads and writes what the caller vouches for. No compiled code uses
     // tile registers, so that they need not be declared.
     unsafe {
@@ -264,68 +273,79 @@ unsafe fn multiply(w: *const u8, x: *const u8, out: *mut f32, steps: usize, accu
         }
         // tmm4 and tmm5 hold a part of rows 0–15 and 16–31, tmm6 and tmm7 a part
         // of tokens 0–15 and 16–31.
-        asm!(
-            "2:",
-            // h · h
-            "tileloadd tmm4, [{w} + {wr}]",
-            "tileloadd tmm5, [{w} + {wr} + {lower}]",
-            "tileloadd tmm6, [{x} + {xr}]",
-            "tileloadd tmm7, [{x} + {xr} + 64]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            // h · m
-            "tileloadd tmm6, [{x} + {xr} + 128]",
-            "tileloadd tmm7, [{x} + {xr} + 192]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            // h · l
-            "tileloadd tmm6, [{x} + {xr} + 256]",
-            "tileloadd tmm7, [{x} + {xr} + 320]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            // m · m
-            "tileloadd tmm4, [{w} + {wr} + {part}]",
-            "tileloadd tmm5, [{w} + {wr} + {part} + {lower}]",
-            "tileloadd tmm6, [{x} + {xr} + 128]",
-            "tileloadd tmm7, [{x} + {xr} + 192]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            // m · h
-            "tileloadd tmm6, [{x} + {xr}]",
-            "tileloadd tmm7, [{x} + {xr} + 64]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            // l · h
-            "tileloadd tmm4, [{w} + {wr} + 2 * {part}]",
-            "tileloadd tmm5, [{w} + {wr} + 2 * {part} + {lower}]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {w}, 64",
-            "add {x}, {step}",
-            "dec {n}",
-            "jnz 2b",
-            w = inout(reg) w => _,
-            x = inout(reg) x => _,
-            n = inout(reg) steps => _,
-            wr = in(reg) ROW_BYTES,
-            xr = in(reg) PAIR_BYTES,
-            lower = const 16 * ROW_BYTES,
-            part = const PART_BYTES,
-            step = const 16 * PAIR_BYTES,
-            options(nostack, readonly),
-        );
+        macro_rules! steps {
+            ($($rest:literal)*) => {
+                asm!(
+                    "2:",
+                    // h · h
+                    "tileloadd tmm4, [{w} + {wr}]",
+                    "tileloadd tmm5, [{w} + {wr} + {lower}]",
+                    "tileloadd tmm6, [{x} + {xr}]",
+                    "tileloadd tmm7, [{x} + {xr} + 64]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    // h · m
+                    "tileloadd tmm6, [{x} + {xr} + 128]",
+                    "tileloadd tmm7, [{x} + {xr} + 192]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    // h · l
+                    "tileloadd tmm6, [{x} + {xr} + 256]",
+                    "tileloadd tmm7, [{x} + {xr} + 320]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    // m · m
+                    "tileloadd tmm4, [{w} + {wr} + {part}]",
+                    "tileloadd tmm5, [{w} + {wr} + {part} + {lower}]",
+                    "tileloadd tmm6, [{x} + {xr} + 128]",
+                    "tileloadd tmm7, [{x} + {xr} + 192]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    // m · h
+                    "tileloadd tmm6, [{x} + {xr}]",
+                    "tileloadd tmm7, [{x} + {xr} + 64]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    $($rest,)*
+                    "add {w}, 64",
+                    "add {x}, {step}",
+                    "dec {n}",
+                    "jnz 2b",
+                    w = inout(reg) w => _,
+                    x = inout(reg) x => _,
+                    n = inout(reg) steps => _,
+                    wr = in(reg) ROW_BYTES,
+                    xr = in(reg) PAIR_BYTES,
+                    lower = const 16 * ROW_BYTES,
+                    part = const PART_BYTES,
+                    step = const 16 * PAIR_BYTES,
+                    options(nostack, readonly),
+                );
+            };
+        }
+        if three_parts {
+            steps!(
+                // l · h
+                "tileloadd tmm4, [{w} + {wr} + 2 * {part}]"
+                "tileloadd tmm5, [{w} + {wr} + 2 * {part} + {lower}]"
+                "tdpbf16ps tmm0, tmm4, tmm6"
+                "tdpbf16ps tmm1, tmm4, tmm7"
+                "tdpbf16ps tmm2, tmm5, tmm6"
+                "tdpbf16ps tmm3, tmm5, tmm7"
+            );
+        } else {
+            steps!();
+        }
         asm!(
             "tilestored [{c} + {row}], tmm0",
             "tilestored [{c} + {row} + 64], tmm1",

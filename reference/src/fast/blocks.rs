@@ -13,6 +13,9 @@ pub(super) trait Block: 'static {
     const LEN: usize;
     /// Its bytes.
     const BYTES: usize;
+    /// Whether 16 significant bits hold every weight: a scale has 11, and a
+    /// product the bits of both factors.
+    const FITS_16_BITS: bool;
 
     /// Weights `32 · part …` of a block.
     ///
@@ -87,7 +90,7 @@ unsafe fn half<S: Simd>(block: *const u8, at: usize) -> f32 {
 
 macro_rules! block {
     (
-        $(#[$doc:meta])* $name:ident $len:literal $bytes:literal,
+        $(#[$doc:meta])* $name:ident $len:literal $bytes:literal $fits:literal,
         |$s:ident, $b:ident, $part:ident| $decode:expr
         $(, |$x:ident, $sum:ident| $accumulate:expr)?
     ) => {
@@ -97,6 +100,7 @@ macro_rules! block {
         impl Block for $name {
             const LEN: usize = $len;
             const BYTES: usize = $bytes;
+            const FITS_16_BITS: bool = $fits;
 
             #[inline(always)]
             unsafe fn decode<$s: Simd>($b: *const u8, $part: usize) -> $s::V {
@@ -122,25 +126,25 @@ macro_rules! block {
 
 block!(
     /// Plain floats.
-    F32 32 128, |S, b, _part| S::load(b.cast())
+F32 32 128 false, |S, b, _part| S::load(b.cast())
 );
 block!(
     /// IEEE half precision.
-    F16 32 64, |S, b, _part| S::load_f16(b)
+F16 32 64 true, |S, b, _part| S::load_f16(b)
 );
 block!(
     /// The upper half of an f32.
-    Bf16 32 64, |S, b, _part| S::load_bf16(b)
+Bf16 32 64 true, |S, b, _part| S::load_bf16(b)
 );
 block!(
     /// `d · (q − 8)`.
-    Q4_0 32 18,
+Q4_0 32 18 true,
     |S, b, _part| S::mul(S::load_nibbles(b.add(2), &FROM_MINUS_8), S::splat(half::<S>(b, 0))),
     |x, sum| S::add_scaled_products(S::load_nibbles(b.add(2), &FROM_MINUS_8), x, half::<S>(b, 0), sum)
 );
 block!(
     /// `d · q + m`.
-    Q4_1 32 20,
+Q4_1 32 20 false,
     |S, b, _part| {
         let scaled = S::mul(S::load_nibbles(b.add(4), &UNSIGNED), S::splat(half::<S>(b, 0)));
         S::add(scaled, S::splat(half::<S>(b, 2)))
@@ -153,7 +157,7 @@ block!(
 );
 block!(
     /// `d · (q − 16)`, the fifth bits apart.
-    Q5_0 32 22,
+Q5_0 32 22 true,
     |S, b, _part| S::mul(fifth::<S>(b.add(2), b.add(6), &FROM_MINUS_16), S::splat(half::<S>(b, 0))),
     |x, sum| {
         let q = fifth::<S>(b.add(2), b.add(6), &FROM_MINUS_16);
@@ -162,7 +166,7 @@ block!(
 );
 block!(
     /// `d · q + m`, the fifth bits apart.
-    Q5_1 32 24,
+Q5_1 32 24 false,
     |S, b, _part| {
         let q = fifth::<S>(b.add(4), b.add(8), &UNSIGNED);
         S::add(S::mul(q, S::splat(half::<S>(b, 0))), S::splat(half::<S>(b, 2)))
@@ -175,19 +179,19 @@ block!(
 );
 block!(
     /// `d · q`.
-    Q8_0 32 34,
+Q8_0 32 34 false,
     |S, b, _part| S::mul(S::load_i8(b.add(2)), S::splat(half::<S>(b, 0))),
     |x, sum| S::add_scaled_products(S::load_i8(b.add(2)), x, half::<S>(b, 0), sum)
 );
 block!(
     /// `d · code(q)`.
-    Iq4Nl 32 18,
+Iq4Nl 32 18 false,
     |S, b, _part| S::mul(S::load_nibbles(b.add(2), &IQ4), S::splat(half::<S>(b, 0))),
     |x, sum| S::add_scaled_products(S::load_nibbles(b.add(2), &IQ4), x, half::<S>(b, 0), sum)
 );
 block!(
     /// 8 groups of 32 with 6-bit scales, `code(q)` as in IQ4_NL.
-    Iq4Xs 256 136,
+Iq4Xs 256 136 false,
     |S, b, part| S::mul(S::load_nibbles(b.add(8 + 16 * part), &IQ4), S::splat(iq4_scale::<S>(b, part))),
     |x, sum| S::add_scaled_products(
         S::load_nibbles(b.add(8 + 16 * part), &IQ4), x, iq4_scale::<S>(b, part), sum
@@ -195,7 +199,7 @@ block!(
 );
 block!(
     /// 16 groups of 16 with 4-bit scales and minima.
-    Q2K 256 84, |S, b, part| {
+Q2K 256 84 false, |S, b, part| {
         let (d, min) = (half::<S>(b, 80), half::<S>(b, 82));
         let bytes = b.add(16 + 32 * (part / 4));
         let q = match part % 4 {
@@ -212,7 +216,7 @@ block!(
 );
 block!(
     /// 16 groups of 16 with 6-bit scales; the third bits apart, and inverted.
-    Q3K 256 110, |S, b, part| {
+Q3K 256 110 false, |S, b, part| {
         let d = half::<S>(b, 108);
         let bytes = b.add(32 + 32 * (part / 4));
         let q = match part % 4 {
@@ -263,7 +267,7 @@ unsafe fn scale_min(block: *const u8, part: usize) -> (f32, f32) {
 
 block!(
     /// 8 groups of 32 with 6-bit scales and minima.
-    Q4K 256 144, |S, b, part| {
+Q4K 256 144 false, |S, b, part| {
         let (d, dmin) = (half::<S>(b, 0), half::<S>(b, 2));
         let (scale, min) = scale_min(b, part);
         let bytes = b.add(16 + 32 * (part / 2));
@@ -286,7 +290,7 @@ block!(
 );
 block!(
     /// As Q4_K, the fifth bits apart.
-    Q5K 256 176, |S, b, part| {
+Q5K 256 176 false, |S, b, part| {
         let (d, dmin) = (half::<S>(b, 0), half::<S>(b, 2));
         let (scale, min) = scale_min(b, part);
         let bytes = b.add(48 + 32 * (part / 2));
@@ -311,7 +315,7 @@ block!(
 );
 block!(
     /// 16 groups of 16 with 8-bit scales; the two high bits apart.
-    Q6K 256 210, |S, b, part| {
+Q6K 256 210 false, |S, b, part| {
         let d = half::<S>(b, 208);
         let low = b.add(64 * (part / 4) + 32 * (part % 2));
         let high = b.add(128 + 32 * (part / 4));
