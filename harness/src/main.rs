@@ -7,6 +7,7 @@ mod config;
 mod convert;
 mod engines;
 mod exit;
+mod fetch;
 mod list;
 mod model;
 mod plan;

@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::args::{ListFormat, ModelArguments, ModelCommand};
 use crate::convert;
 use crate::exit::Exit;
+use crate::fetch;
 use crate::quantize;
 
 pub(crate) fn run(arguments: &ModelArguments) -> Result<Exit> {
@@ -23,6 +24,7 @@ pub(crate) fn run(arguments: &ModelArguments) -> Result<Exit> {
         ModelCommand::Inspect { model, format } => inspect(model.as_ref(), format.format),
         ModelCommand::Verify { model, sha256 } => verify(model.as_ref(), sha256.as_deref()),
         ModelCommand::Quantize(arguments) => quantize::run(arguments),
+        ModelCommand::Fetch(arguments) => fetch::run(arguments),
         ModelCommand::Convert { model, out, .. } => convert::run(model, out),
     }
 }
