@@ -6,20 +6,24 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use engine::{ModelArtifact, NumberFormat};
+use engine::{ArtifactFormat, ModelArtifact, NumberFormat};
+use reference::gguf::GgufFile;
 use reference::quant::file::{Distortion, Plan, Recipe, TensorReport};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
 use crate::args::{QuantizeArguments, ReportFormat};
 use crate::exit::Exit;
-use crate::model::{artifact, open};
+use crate::model::artifact;
 use crate::run::progress_bar;
 
 pub(crate) fn run(arguments: &QuantizeArguments) -> Result<Exit> {
     let target = Target::new(arguments)?;
     let artifact = artifact(Some(&arguments.input))?;
-    let file = open(&artifact)?;
+    if artifact.format != ArtifactFormat::Gguf {
+        bail!("{artifact} is no GGUF file; convert it first with `harness model convert`");
+    }
+    let file = GgufFile::open(&artifact).map_err(|error| anyhow!("{artifact}: {error}"))?;
     let recipe = Recipe {
         format: arguments.format,
         output: arguments.output_type,
