@@ -15,7 +15,7 @@ use crate::weights::Weights;
 
 /// Tokens that pass through a decoder together. Longer prompts go in pieces of
 /// this size, which bounds the memory of activations.
-const PIECE: usize = 512;
+const PIECE: usize = 256;
 
 pub(crate) struct ReferenceModel {
     decoder: Decoder,

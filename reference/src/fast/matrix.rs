@@ -112,12 +112,17 @@ impl Matrix {
 }
 
 /// One feature of 32 tokens, on its own cache lines.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, bytemuck::Zeroable)]
 #[repr(C, align(128))]
 pub(super) struct Lanes(pub(super) [f32; LANES]);
 
 impl Lanes {
     pub(super) const ZERO: Lanes = Lanes([0.0; LANES]);
+
+    /// So many lanes of zeros, which take no memory before they are written.
+    pub(super) fn zeros(count: usize) -> Vec<Self> {
+        bytemuck::zeroed_vec(count)
+    }
 
     pub(super) fn flatten(lanes: &[Lanes]) -> &[f32] {
         // SAFETY: 32 floats of 4 bytes fill the alignment of 128, so that lanes
@@ -144,7 +149,7 @@ pub(super) struct Panels {
 impl Panels {
     pub(super) fn new(panels: usize, features: usize) -> Self {
         Self {
-            lanes: vec![Lanes::ZERO; panels * features],
+            lanes: Lanes::zeros(panels * features),
             features,
         }
     }

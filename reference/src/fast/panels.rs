@@ -77,7 +77,7 @@ impl PanelBuffers {
             work: Work {
                 scratch: PerWorker::new(threads, || Scratch::new(count)),
                 split: match splits {
-                    true => vec![Lanes::ZERO; count * split_lanes(widest)],
+                    true => Lanes::zeros(count * split_lanes(widest)),
                     false => Vec::new(),
                 },
             },

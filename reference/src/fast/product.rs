@@ -38,8 +38,8 @@ fn tile_lanes() -> usize {
 impl Scratch {
     pub(super) fn new(panels: usize) -> Self {
         Self {
-            tile: vec![Lanes::ZERO; tile_lanes()],
-            lanes: vec![Lanes::ZERO; TILE_ROWS * panels],
+            tile: Lanes::zeros(tile_lanes()),
+            lanes: Lanes::zeros(TILE_ROWS * panels),
         }
     }
 }

@@ -41,7 +41,7 @@ struct Vector {
 impl Vector {
     fn new(len: usize) -> Self {
         Self {
-            lanes: vec![Lanes::ZERO; len.div_ceil(LANES)],
+            lanes: Lanes::zeros(len.div_ceil(LANES)),
             len,
         }
     }
@@ -78,7 +78,7 @@ impl VectorBuffers {
             delta: Vector::new(c.hidden),
             gate: Vector::new(c.feed_forward),
             up: Vector::new(c.feed_forward),
-            scores: PerWorker::new(threads, || vec![Lanes::ZERO; c.context.div_ceil(LANES)]),
+            scores: PerWorker::new(threads, || Lanes::zeros(c.context.div_ceil(LANES))),
             angles: [false, true].map(|_| vec![(0.0, 0.0); c.head_dim / 2]),
         }
     }
