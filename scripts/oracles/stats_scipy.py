@@ -94,6 +94,12 @@ def wilson(successes, trials, confidence):
     }
 
 
+def mean_t(x, confidence):
+    """SciPy's t interval about the mean."""
+    low, high = stats.t.interval(confidence, len(x) - 1, loc=np.mean(x), scale=stats.sem(x))
+    return {"samples": x, "confidence": confidence, "low": float(low), "high": float(high)}
+
+
 def bootstrap(rng, data, statistic, confidence, method):
     """Mean and standard deviation of each end over the runs."""
     ends = []
@@ -213,6 +219,11 @@ def main():
             wilson(successes, trials, confidence)
             for successes, trials in [(0, 1), (1, 1), (0, 50), (3, 10), (50, 50), (517, 1_000), (999_999, 1_000_000)]
             for confidence in [0.5, 0.95, 0.999]
+        ],
+        "mean_t": [
+            mean_t(named[name], confidence)
+            for name in ["two", "ties", "lognormal", "gamma", "negative"]
+            for confidence in [0.9, 0.95, 0.999]
         ],
         "bootstrap": [
             {

@@ -32,7 +32,8 @@ pub enum Method {
     Bca,
     /// Plain percentile bootstrap: the fallback where BCa's constants are undefined.
     Percentile,
-    /// Student's t with the delete-one-block jackknife's standard error.
+    /// Student's t with the sample's standard error, or the delete-one-block
+    /// jackknife's.
     StudentT,
     /// Every resample gives the same value. The interval has no width, which
     /// says that this sample shows no variation, not that there is none: for

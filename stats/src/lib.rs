@@ -5,6 +5,7 @@
 //! | number | samples | interval |
 //! |---|---|---|
 //! | a quantile (median, p99, …) | independent | [`quantile_interval`], [`quantile_upper_bound`]: exact, no assumption about the distribution |
+//! | a mean | independent | [`mean_interval`]: Student t |
 //! | any other statistic | independent | [`bootstrap_interval`]: BCa bootstrap |
 //! | a mean per token over contexts (NLL, KL, agreement) | dependent within a block | [`ratio_interval`]: Student t over the blocks, BCa block bootstrap when there are many |
 //! | a share of successes | independent | [`wilson_interval`] |
@@ -50,4 +51,4 @@ pub use order_statistic::{
 };
 pub use percentile::{median, percentile};
 pub use proportion::wilson_interval;
-pub use summary::{mean, sample_std, scaled_mad};
+pub use summary::{mean, mean_interval, sample_std, scaled_mad};

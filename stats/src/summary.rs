@@ -1,4 +1,7 @@
-use crate::error::{StatsError, check_finite, check_sorted, finite};
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use crate::error::{StatsError, check_finite, check_sorted, finite, tail};
+use crate::interval::{Estimate, Interval, Method};
 use crate::percentile::interpolated;
 
 /// `1 / Φ⁻¹(3/4)`: what makes the MAD of a normal population its standard deviation.
@@ -36,6 +39,45 @@ pub fn sample_std(samples: &[f64]) -> Result<f64, StatsError> {
     }
     let squares: f64 = samples.iter().map(|x| (x - centre).powi(2)).sum();
     finite((squares / (n - 1) as f64).sqrt())
+}
+
+/// The mean of independent samples with Student's interval, `x̄ ± t s / √n` with
+/// `t` from `n - 1` degrees of freedom.
+///
+/// Tokens of one context are not independent: over them this is the *naive*
+/// interval, to be shown beside the one of [`ratio_interval`](crate::ratio_interval).
+///
+/// # Errors
+/// As [`sample_std`], and [`StatsError::BadConfidence`].
+///
+/// ```
+/// let estimate = harness_stats::mean_interval(&[1.0, 2.0, 3.0], 0.95)?;
+/// assert_eq!(estimate.value, 2.0);
+/// assert!((estimate.interval.high - 4.4841).abs() < 1e-4);
+/// # Ok::<(), harness_stats::StatsError>(())
+/// ```
+pub fn mean_interval(samples: &[f64], confidence: f64) -> Result<Estimate, StatsError> {
+    let tail = tail(confidence)?;
+    let value = mean(samples)?;
+    let n = samples.len() as f64;
+    let error = sample_std(samples)? / n.sqrt();
+    let t = StudentsT::new(0.0, 1.0, n - 1.0)
+        .map_err(|_| StatsError::StatisticNotFinite)?
+        .inverse_cdf(1.0 - tail);
+    let half = finite(t * error)?;
+    Ok(Estimate {
+        value,
+        interval: Interval {
+            low: value - half,
+            high: value + half,
+            confidence,
+        },
+        method: if half == 0.0 {
+            Method::Degenerate
+        } else {
+            Method::StudentT
+        },
+    })
 }
 
 /// The median absolute deviation from the median, times `1 / Φ⁻¹(3/4) ≈ 1.4826`:

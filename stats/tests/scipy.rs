@@ -5,7 +5,7 @@
 
 use harness_stats::{
     Block, BootstrapOptions, Estimate, Interval, Method, StatsError, bootstrap_interval, mean,
-    median, min_samples_for_quantile, min_samples_for_quantile_interval, percentile,
+    mean_interval, median, min_samples_for_quantile, min_samples_for_quantile_interval, percentile,
     quantile_interval, quantile_upper_bound, ratio_interval, sample_std, scaled_mad,
     wilson_interval,
 };
@@ -114,6 +114,26 @@ fn wilson() {
         assert_close(low, number(&case["low"]), 1e-13, case);
         assert_close(high, number(&case["high"]), 1e-13, case);
     }
+}
+
+#[test]
+fn student_t_of_means() {
+    for case in cases(&vectors(), "mean_t") {
+        let ours = mean_interval(&numbers(&case["samples"]), number(&case["confidence"])).unwrap();
+        assert_eq!(ours.method, Method::StudentT, "{case}");
+        let (low, high) = (number(&case["low"]), number(&case["high"]));
+        // Relative to the width: the ends may be near zero.
+        let slack = 1e-11 * (high - low);
+        assert!((ours.interval.low - low).abs() <= slack, "{ours:?} {case}");
+        assert!(
+            (ours.interval.high - high).abs() <= slack,
+            "{ours:?} {case}"
+        );
+    }
+    assert_eq!(
+        mean_interval(&[1.0], 0.95),
+        Err(StatsError::TooFew { n: 1, needed: 2 })
+    );
 }
 
 /// Whether a bootstrap's end is one more draw from the distribution of SciPy's:
