@@ -18,6 +18,13 @@ pub trait Tokenizer: Send + Sync {
     /// When an id is outside the vocabulary.
     fn decode(&self, ids: &[TokenId]) -> Result<String, TokenizerError>;
 
+    /// The bytes that `id` stands for, which need be no UTF-8. Special tokens
+    /// stand for their names.
+    ///
+    /// # Errors
+    /// When the id is outside the vocabulary.
+    fn token_bytes(&self, id: TokenId) -> Result<&[u8], TokenizerError>;
+
     /// Beginning-of-sequence token, when the model wants one before any text.
     fn bos(&self) -> Option<TokenId>;
 

@@ -106,6 +106,7 @@ pub(crate) fn judge(suite: &str, measurement: Measurement, gates: &[UserGate]) -
         verdict,
         why: gate.map(|gate| gate.because),
         headline: measurement.headline,
+        ranks: measurement.ranks,
     }
 }
 
@@ -128,6 +129,7 @@ mod tests {
                 because: "derived".into(),
             }),
             headline: true,
+            ranks: false,
         }
     }
 

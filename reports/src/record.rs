@@ -185,6 +185,9 @@ pub struct Metric {
     /// Whether it belongs in a table that fits a terminal.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub headline: bool,
+    /// Whether it puts the rows of that table in order, smallest first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ranks: bool,
 }
 
 /// Which direction of a figure is good.

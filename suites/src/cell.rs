@@ -1,7 +1,9 @@
 //! What a suite is given.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use engine::{EngineError, Model, Tokenizer};
 
@@ -18,6 +20,10 @@ pub struct Cell<'a> {
     pub input: Input<'a>,
     /// Whether this engine sets the mark or is held to it.
     pub role: Role,
+    /// Size of the model's file or folder, as it is stored.
+    pub model_bytes: u64,
+    /// Which of the cases to run, for a suite that can be split.
+    pub shard: Shard,
     /// Folder that the cells of a run share, for what the baseline leaves to
     /// the engines held against it. It is gone after the run.
     pub scratch: &'a Path,
@@ -43,6 +49,60 @@ pub struct Input<'a> {
     pub default_text: &'a str,
     /// The suite's settings.
     pub settings: &'a Settings,
+}
+
+/// One of several runs that share the cases of a suite; written `I/N`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which one, from zero.
+    index: usize,
+    /// How many there are.
+    count: usize,
+}
+
+impl Shard {
+    /// All cases.
+    pub const WHOLE: Self = Self { index: 0, count: 1 };
+
+    /// Whether `case`, counted from zero, is this shard's.
+    #[must_use]
+    pub fn takes(self, case: usize) -> bool {
+        case % self.count == self.index
+    }
+
+    /// Which one, from zero.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.index
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(self) -> usize {
+        self.count
+    }
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text.split_once('/').and_then(|(index, count)| {
+            let (index, count) = (index.parse::<usize>().ok()?, count.parse().ok()?);
+            (1..=count).contains(&index).then_some((index, count))
+        });
+        let (index, count) = numbers.ok_or("write I/N with I from 1 to N, e.g. 2/4")?;
+        Ok(Self {
+            index: index - 1,
+            count,
+        })
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index + 1, self.count)
+    }
 }
 
 /// Part an engine plays in a run.
@@ -72,4 +132,27 @@ pub enum SuiteError {
     /// Logits could not be kept or read back.
     #[error(transparent)]
     Logits(#[from] LogitsFileError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_share_all_cases() {
+        let shards: Vec<Shard> = (1..=3).map(|i| format!("{i}/3").parse().unwrap()).collect();
+        for case in 0..20 {
+            let takers = shards.iter().filter(|shard| shard.takes(case)).count();
+            assert_eq!(takers, 1, "case {case}");
+        }
+        assert!((0..20).all(|case| Shard::WHOLE.takes(case)));
+        assert_eq!(shards[1].to_string(), "2/3");
+    }
+
+    #[test]
+    fn malformed_shards_are_refused() {
+        for text in ["", "1", "0/4", "5/4", "1/0", "a/4", "1/b", "-1/2", "1/2/3"] {
+            assert!(text.parse::<Shard>().is_err(), "{text}");
+        }
+    }
 }

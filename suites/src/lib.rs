@@ -5,15 +5,17 @@
 //! not its business. It runs once per [`Cell`].
 
 mod cell;
+mod distribution;
 mod logits_file;
 mod measurement;
 pub mod parity;
+pub mod perplexity;
 mod settings;
 mod text;
 
-pub use cell::{Cell, Input, Role, SuiteError, Variant};
+pub use cell::{Cell, Input, Role, Shard, SuiteError, Variant};
 pub use logits_file::{LogitsFile, LogitsFileError, LogitsWriter};
-pub use measurement::{Better, Comparison, Gate, Measurement, Sample};
+pub use measurement::{Better, Comparison, Gate, Measurement, Sample, Series};
 pub use settings::{Setting, SettingError, Settings};
 pub use text::{TextError, Windows};
 
@@ -43,17 +45,39 @@ pub trait Suite: Sync {
     /// [`SuiteError::Setting`] or [`SuiteError::Text`].
     fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError>;
 
-    /// Runs one cell.
+    /// Runs one cell, and returns the figures that rest on more than samples.
     ///
     /// # Errors
     /// [`SuiteError`]: the engine failed, the input is unusable, or the disk is.
     fn run(&self, cell: &mut Cell<'_>) -> Result<Vec<Measurement>, SuiteError>;
+
+    /// Whether [`Cell::shard`] may leave some cases to other runs. Such a suite
+    /// has all its figures from [`figures`](Self::figures); a sample's index tells
+    /// its place among the cell's, and samples that several shards make under one
+    /// index are the same in all of them.
+    fn divisible(&self) -> bool {
+        false
+    }
+
+    /// The figures that rest on samples alone: the cell's, and the baseline's for
+    /// an engine held against it.
+    ///
+    /// # Errors
+    /// [`SettingError`] for settings that [`validate`](Self::validate) refuses.
+    fn figures(
+        &self,
+        _settings: &Settings,
+        _samples: &Series,
+        _baseline: Option<&Series>,
+    ) -> Result<Vec<Measurement>, SettingError> {
+        Ok(Vec::new())
+    }
 }
 
 /// Every suite, in the order `--suite all` runs them.
 #[must_use]
 pub fn all() -> &'static [&'static dyn Suite] {
-    &[&parity::Parity]
+    &[&parity::Parity, &perplexity::Perplexity]
 }
 
 /// The suite of that name.

@@ -14,6 +14,9 @@ use engine::Logits;
 /// Everything before the array data.
 const HEADER_BYTES: usize = 128;
 
+/// How much is turned into bytes and back at a time.
+const BUFFER_BYTES: usize = 1 << 16;
+
 /// Logits could not be kept or read back.
 #[derive(Debug, thiserror::Error)]
 #[error("logits file {path}: {source}")]
@@ -56,11 +59,13 @@ impl LogitsWriter {
     /// # Errors
     /// [`LogitsFileError`] when the disk refuses.
     pub fn push(&mut self, logits: &Logits) -> Result<(), LogitsFileError> {
-        logits
-            .values()
-            .iter()
-            .try_for_each(|value| self.file.write_all(&value.to_le_bytes()))
-            .map_err(at(&self.path))
+        let mut bytes = Vec::with_capacity(BUFFER_BYTES);
+        for values in logits.values().chunks(BUFFER_BYTES / 4) {
+            bytes.clear();
+            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            self.file.write_all(&bytes).map_err(at(&self.path))?;
+        }
+        Ok(())
     }
 
     /// Completes the file.
@@ -112,18 +117,28 @@ impl LogitsFile {
     /// # Errors
     /// [`LogitsFileError`] past the end or when the disk refuses.
     pub fn window(&mut self, window: usize) -> Result<Logits, LogitsFileError> {
-        let bytes_per_window = 4 * self.rows * self.vocab;
-        let mut bytes = vec![0; bytes_per_window];
+        self.rows(window * self.rows, self.rows)
+    }
+
+    /// `count` rows from `first` on, windows regardless.
+    ///
+    /// # Errors
+    /// [`LogitsFileError`] past the end or when the disk refuses.
+    pub fn rows(&mut self, first: usize, count: usize) -> Result<Logits, LogitsFileError> {
+        let mut values = Vec::with_capacity(count * self.vocab);
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut left = 4 * count * self.vocab;
+        let start = (HEADER_BYTES + 4 * first * self.vocab) as u64;
         self.file
-            .seek(SeekFrom::Start(
-                (HEADER_BYTES + window * bytes_per_window) as u64,
-            ))
-            .and_then(|_| self.file.read_exact(&mut bytes))
+            .seek(SeekFrom::Start(start))
             .map_err(at(&self.path))?;
-        let values = bytes
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect();
+        while left > 0 {
+            let bytes = &mut buffer[..left.min(BUFFER_BYTES)];
+            self.file.read_exact(bytes).map_err(at(&self.path))?;
+            left -= bytes.len();
+            let (words, _) = bytes.as_chunks();
+            values.extend(words.iter().copied().map(f32::from_le_bytes));
+        }
         Ok(Logits::new(self.vocab, values).unwrap_or_default())
     }
 }
@@ -184,6 +199,8 @@ mod tests {
         let mut file = LogitsFile::open(&path, 2, 2, 3).unwrap();
         assert_eq!(file.window(1).unwrap(), window(1));
         assert_eq!(file.window(0).unwrap(), window(0));
+        assert_eq!(file.rows(1, 1).unwrap().row(0), window(0).row(1));
+        assert_eq!(file.rows(1, 2).unwrap().row(1), window(1).row(0));
         assert!(file.window(2).is_err());
         assert!(LogitsFile::open(&path, 3, 2, 3).is_err());
     }

@@ -1,5 +1,6 @@
 //! What a suite hands back.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,35 @@ pub struct Sample {
     pub index: u64,
     /// The observation.
     pub value: f64,
+}
+
+/// The samples of one cell by case and metric, in the order they were made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Series(BTreeMap<(String, String), Vec<(u64, f64)>>);
+
+impl Series {
+    /// Appends an observation.
+    pub fn push(&mut self, case: &str, metric: &str, index: u64, value: f64) {
+        let key = (case.to_owned(), metric.to_owned());
+        self.0.entry(key).or_default().push((index, value));
+    }
+
+    /// Indices and values of one metric; none if it was never observed.
+    #[must_use]
+    pub fn of(&self, case: &str, metric: &str) -> &[(u64, f64)] {
+        let key = (case.to_owned(), metric.to_owned());
+        self.0.get(&key).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl FromIterator<Sample> for Series {
+    fn from_iter<I: IntoIterator<Item = Sample>>(samples: I) -> Self {
+        let mut series = Self::default();
+        for sample in samples {
+            series.push(sample.case, sample.metric, sample.index, sample.value);
+        }
+        series
+    }
 }
 
 /// A figure computed from samples.
@@ -41,6 +71,8 @@ pub struct Measurement {
     pub gate: Option<Gate>,
     /// Whether it belongs in a table that fits a terminal.
     pub headline: bool,
+    /// Whether it puts the rows of that table in order, smallest first.
+    pub ranks: bool,
 }
 
 /// Which direction of a figure is good.

@@ -1,5 +1,6 @@
 //! Windows of tokens cut from a text.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::PathBuf;
 
@@ -47,6 +48,28 @@ pub enum TextError {
         /// Tokens a window takes from it.
         window: usize,
     },
+    /// A file is unusable for one of the reasons above.
+    #[error("text {path}: {why}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: Box<TextError>,
+    },
+}
+
+impl TextError {
+    /// The same error with the name of the file it is about, unless it has one.
+    /// An empty `path` stands for the embedded text.
+    pub(crate) fn in_file(self, path: &str) -> Self {
+        match self {
+            Self::Tokenizer(_) | Self::TooShort { .. } if !path.is_empty() => Self::File {
+                path: path.into(),
+                why: Box::new(self),
+            },
+            named => named,
+        }
+    }
 }
 
 impl Windows {
@@ -112,17 +135,22 @@ impl Windows {
     }
 }
 
-/// The text in the file `path`.
-pub(crate) fn read(path: &str) -> Result<String, TextError> {
+/// The text in the file `path`, or `default` where `path` is empty.
+pub(crate) fn named_or<'a>(path: &str, default: &'a str) -> Result<Cow<'a, str>, TextError> {
+    if path.is_empty() {
+        return Ok(Cow::Borrowed(default));
+    }
     let path = PathBuf::from(path);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(source) => return Err(TextError::Io { path, source }),
     };
-    String::from_utf8(bytes).map_err(|error| TextError::NotUtf8 {
-        offset: error.utf8_error().valid_up_to(),
-        path,
-    })
+    String::from_utf8(bytes)
+        .map(Cow::Owned)
+        .map_err(|error| TextError::NotUtf8 {
+            offset: error.utf8_error().valid_up_to(),
+            path,
+        })
 }
 
 #[cfg(test)]
@@ -138,6 +166,9 @@ mod tests {
         }
         fn decode(&self, _: &[TokenId]) -> Result<String, TokenizerError> {
             Err(TokenizerError("not needed".into()))
+        }
+        fn token_bytes(&self, _: TokenId) -> Result<&[u8], TokenizerError> {
+            Ok(b"x")
         }
         fn bos(&self) -> Option<TokenId> {
             self.0

@@ -85,15 +85,6 @@ impl HfTokenizer {
         self.encode_around(self.tokenizer.get_added_vocabulary(), text)
     }
 
-    /// The bytes that `id` stands for, which need be no UTF-8. Special tokens
-    /// stand for their names.
-    ///
-    /// # Errors
-    /// When the id is outside the vocabulary.
-    pub fn token_bytes(&self, id: TokenId) -> Result<&[u8], TokenizerError> {
-        self.vocabulary.bytes_of(id)
-    }
-
     /// What `id` is for.
     ///
     /// # Errors
@@ -155,6 +146,10 @@ impl Tokenizer for HfTokenizer {
     /// Leaves out the space that [`encode`](Tokenizer::encode) put in front.
     fn decode(&self, ids: &[TokenId]) -> Result<String, TokenizerError> {
         self.vocabulary.decode(ids, self.strips_space)
+    }
+
+    fn token_bytes(&self, id: TokenId) -> Result<&[u8], TokenizerError> {
+        self.vocabulary.bytes_of(id)
     }
 
     fn bos(&self) -> Option<TokenId> {

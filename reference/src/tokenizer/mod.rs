@@ -125,15 +125,6 @@ impl GgufTokenizer {
         self.encode_around(&self.special, text)
     }
 
-    /// The bytes that `id` stands for, which need be no UTF-8. Special tokens
-    /// stand for their names.
-    ///
-    /// # Errors
-    /// When the id is outside the vocabulary.
-    pub fn token_bytes(&self, id: TokenId) -> Result<&[u8], TokenizerError> {
-        self.vocabulary.bytes_of(id)
-    }
-
     /// What `id` is for.
     ///
     /// # Errors
@@ -249,6 +240,10 @@ impl Tokenizer for GgufTokenizer {
             }
         );
         self.vocabulary.decode(ids, spaced)
+    }
+
+    fn token_bytes(&self, id: TokenId) -> Result<&[u8], TokenizerError> {
+        self.vocabulary.bytes_of(id)
     }
 
     fn bos(&self) -> Option<TokenId> {

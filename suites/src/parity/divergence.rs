@@ -1,9 +1,9 @@
 //! How far two rows of logits are apart.
 
-use statrs::function::erf::erfc;
 use stats::{Block, percentile};
 
 use super::interval_of_mean;
+use crate::distribution::{compare, flip_probability, top5};
 use crate::{Better, Comparison, Gate, Measurement};
 
 /// One position, baseline against candidate. Everything is computed in f64.
@@ -46,7 +46,7 @@ impl Row {
             mean_sq: sum_sq / vocab,
             noise,
             signal,
-            kl: kl_divergence(baseline, candidate),
+            kl: compare(baseline, candidate).kl,
             same_top1: best[0] == their_best[0],
             same_top5: shared as f64 / best.len() as f64,
             allowed_kl: 0.5 * sigma * sigma,
@@ -114,6 +114,7 @@ impl Divergence {
                 interval: interval_of_mean(&blocks),
                 gate: None,
                 headline,
+                ranks: false,
             }
         };
         let one = |_: &Row| 1.0;
@@ -127,6 +128,7 @@ impl Divergence {
             interval: None,
             gate: None,
             headline: false,
+            ranks: false,
         };
 
         let mut kl: Vec<f64> = self.rows.iter().map(|row| row.kl).collect();
@@ -197,97 +199,10 @@ pub(super) fn centred_energies(baseline: &[f32], candidate: &[f32]) -> (f64, f64
     (noise, signal)
 }
 
-/// `log softmax(logits)[id]` in nats.
-pub(super) fn log_probability(logits: &[f32], id: usize) -> f64 {
-    f64::from(logits[id]) - log_sum_exp(logits)
-}
-
-fn log_sum_exp(logits: &[f32]) -> f64 {
-    let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let sum: f64 = logits.iter().map(|&z| (f64::from(z) - max).exp()).sum();
-    max + sum.ln()
-}
-
-/// `Σ p (log p − log q)` with `p` the softmax of `baseline`, `q` that of
-/// `candidate`.
-fn kl_divergence(baseline: &[f32], candidate: &[f32]) -> f64 {
-    // With a = max z, Z = Σ e^(z−a), and b, W alike for the candidate:
-    // KL = Σ e^(z−a) ((z − a) − (ẑ − b)) / Z + ln W − ln Z, one exponential a
-    // logit and engine.
-    let max = |logits: &[f32]| f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let (a, b) = (max(baseline), max(candidate));
-    let (mut z_sum, mut w_sum, mut weighted) = (0.0, 0.0, 0.0);
-    for (&z, &w) in baseline.iter().zip(candidate) {
-        let (z, w) = (f64::from(z) - a, f64::from(w) - b);
-        let e = z.exp();
-        z_sum += e;
-        w_sum += w.exp();
-        weighted += e * (z - w);
-    }
-    let kl = weighted / z_sum + w_sum.ln() - z_sum.ln();
-    // Rounding may leave a hair below the mathematical minimum of zero.
-    kl.max(0.0)
-}
-
-/// Ids of the five largest logits, best first; the lower id wins a tie.
-fn top5(logits: &[f32]) -> Vec<usize> {
-    let mut best: Vec<usize> = Vec::with_capacity(6);
-    for (id, &value) in logits.iter().enumerate() {
-        if best.len() == 5 && value <= logits[best[4]] {
-            continue;
-        }
-        let at = best.partition_point(|&other| logits[other] >= value);
-        best.insert(at, id);
-        best.truncate(5);
-    }
-    best
-}
-
-/// Upper bound on the chance that independent normal errors of deviation
-/// `sigma` on every logit put another token ahead of `best`: the sum over the
-/// others of `Φ(−margin / (σ√2))`, at most 1.
-fn flip_probability(logits: &[f32], best: usize, sigma: f64) -> f64 {
-    if sigma == 0.0 {
-        return 0.0;
-    }
-    let top = f64::from(logits[best]);
-    let sum: f64 = logits
-        .iter()
-        .enumerate()
-        .filter(|&(id, _)| id != best)
-        .map(|(_, &value)| (top - f64::from(value)) / (2.0 * sigma))
-        // Φ(−x/(σ√2)) = erfc(x/(2σ)) / 2, and erfc(6) is 2e-17.
-        .filter(|&x| x < 6.0)
-        .map(|x| 0.5 * erfc(x))
-        .sum();
-    sum.min(1.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn kl_of_a_hand_computed_pair() {
-        // p = (1/2, 1/2), q = (3/4, 1/4): KL = ½ ln(2/3) + ½ ln 2.
-        let kl = kl_divergence(&[0.0, 0.0], &[3f32.ln(), 0.0]);
-        let expected = 0.5 * (2f64 / 3.0).ln() + 0.5 * 2f64.ln();
-        assert!((kl - expected).abs() < 1e-7, "{kl} {expected}");
-    }
-
-    #[test]
-    fn flip_chance_of_one_rival_is_the_normal_tail() {
-        // Margin 1, σ = 1/√2: the difference of the errors has deviation 1.
-        let chance = flip_probability(&[1.0, 0.0], 0, 0.5f64.sqrt());
-        assert!((chance - 0.158_655_254).abs() < 1e-9, "{chance}");
-    }
-
-    #[test]
-    fn top5_prefers_the_lower_id_of_a_tie() {
-        assert_eq!(top5(&[1.0, 3.0, 3.0, 0.0, 2.0, 2.0, 5.0]), [6, 1, 2, 4, 5]);
-        assert_eq!(top5(&[0.0, 1.0]), [1, 0]);
-    }
 
     proptest! {
         #[test]
@@ -311,20 +226,6 @@ mod tests {
             let row = Row::compare(&row, &shifted, 1e-3);
             prop_assert!(row.kl < 2.0 * 2f64.powi(-18));
             prop_assert!(row.noise <= 64.0 * 2f64.powi(-36));
-        }
-
-        #[test]
-        fn kl_is_never_negative(
-            pair in prop::collection::vec((-50f32..50.0, -50f32..50.0), 2..64),
-        ) {
-            let (a, b): (Vec<f32>, Vec<f32>) = pair.into_iter().unzip();
-            prop_assert!(kl_divergence(&a, &b) >= 0.0);
-        }
-
-        #[test]
-        fn log_probabilities_sum_to_one(row in prop::collection::vec(-80f32..80.0, 1..64)) {
-            let sum: f64 = (0..row.len()).map(|id| log_probability(&row, id).exp()).sum();
-            prop_assert!((sum - 1.0).abs() < 1e-12);
         }
     }
 }

@@ -122,6 +122,7 @@ impl Mark {
             interval: None,
             gate: None,
             headline: false,
+            ranks: false,
         }
     }
 

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stats::{Block, BootstrapOptions, Interval, ratio_interval};
 
+use crate::distribution::log_probability;
 use crate::logits_file::{LogitsFile, LogitsWriter, write_tokens};
 use crate::text::{self, Windows};
 use crate::{
@@ -168,13 +169,11 @@ impl Plan {
         let windows = settings.get(&WINDOWS, at_least(1))?;
         let decode_tokens = settings.get(&DECODE_TOKENS, at_least(1))?.min(ctx);
         let save_logits = settings.get(&SAVE_LOGITS, |_| Ok(()))?;
-        let file = match settings.text(&TEXT) {
-            "" => None,
-            path => Some(text::read(path)?),
-        };
-        let text = file.as_deref().unwrap_or(input.default_text);
+        let path = settings.text(&TEXT);
+        let text = text::named_or(path, input.default_text)?;
+        let windows = Windows::cut(&text, input.tokenizer, windows, ctx);
         Ok(Self {
-            windows: Windows::cut(text, input.tokenizer, windows, ctx)?,
+            windows: windows.map_err(|error| error.in_file(path))?,
             decode_tokens,
             save_logits,
         })
@@ -240,7 +239,7 @@ impl Forward {
         }
         let mut nll = 0.0;
         for (position, &next) in tokens[1..].iter().enumerate() {
-            nll -= divergence::log_probability(logits.row(position), next as usize);
+            nll -= log_probability(logits.row(position), next as usize);
         }
         self.nll.push(Block {
             numerator: nll,
@@ -297,6 +296,7 @@ impl Forward {
             }),
             gate: None,
             headline: true,
+            ranks: false,
         });
         Ok(measurements)
     }
@@ -373,6 +373,7 @@ fn differing_logits(first: &Logits, repeated: &Logits) -> Measurement {
             because: "an engine gives the same bits for the same tokens".into(),
         }),
         headline: false,
+        ranks: false,
     }
 }
 
@@ -408,5 +409,6 @@ fn prefill_against_decode(
         interval: None,
         gate: Some(mark.same_weights(model.numerics(), model.config())),
         headline: false,
+        ranks: false,
     })
 }

@@ -1,0 +1,176 @@
+//! Next-token distributions from rows of logits; everything in f64.
+
+mod exp;
+
+use statrs::function::erf::erfc;
+
+/// Two rows of logits as distributions, baseline `p` and candidate `q`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Compared {
+    /// `KL(p ‖ q) = Σ p (ln p − ln q)` in nats.
+    pub(crate) kl: f64,
+    /// `ln Σ e^z` of the candidate.
+    pub(crate) log_sum_exp: f64,
+}
+
+/// Holds `candidate` against `baseline`, of equal length.
+pub(crate) fn compare(baseline: &[f32], candidate: &[f32]) -> Compared {
+    // With a = max z, Z = Σ e^(z−a), and b, W alike for the candidate:
+    // KL = Σ e^(z−a) ((z − a) − (ẑ − b)) / Z + ln W − ln Z, one exponential a
+    // logit and engine.
+    let (a, b) = (max(baseline), max(candidate));
+    let [z_sum, w_sum, weighted] = exp::sums_of_two([baseline, candidate], [a, b]);
+    let kl = weighted / z_sum + w_sum.ln() - z_sum.ln();
+    Compared {
+        // Rounding may leave a hair below the mathematical minimum of zero.
+        kl: if kl < 0.0 { 0.0 } else { kl },
+        log_sum_exp: b + w_sum.ln(),
+    }
+}
+
+/// `log softmax(logits)[id]` in nats.
+pub(crate) fn log_probability(logits: &[f32], id: usize) -> f64 {
+    f64::from(logits[id]) - log_sum_exp(logits)
+}
+
+fn log_sum_exp(logits: &[f32]) -> f64 {
+    let max = max(logits);
+    max + exp::sum(logits, max).ln()
+}
+
+/// Whether every logit is a finite number.
+pub(crate) fn all_finite(logits: &[f32]) -> bool {
+    const EXPONENT: u32 = 0x7f80_0000;
+    // Without a way out in the middle, so that it runs in vectors.
+    let bad = |bad: bool, value: &f32| bad | (value.to_bits() & EXPONENT == EXPONENT);
+    !logits.iter().fold(false, bad)
+}
+
+fn max(logits: &[f32]) -> f64 {
+    f64::from(largest(logits))
+}
+
+fn largest(logits: &[f32]) -> f32 {
+    // In lanes, or else every comparison waits for the one before.
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let (blocks, rest) = logits.as_chunks::<16>();
+    let larger = |best: f32, value: f32| if value > best { value } else { best };
+    for block in blocks {
+        for (best, &value) in lanes.iter_mut().zip(block) {
+            *best = larger(*best, value);
+        }
+    }
+    lanes
+        .into_iter()
+        .chain(rest.iter().copied())
+        .fold(f32::NEG_INFINITY, larger)
+}
+
+/// Ids of the five largest logits, best first; the lower id wins a tie.
+pub(crate) fn top5(logits: &[f32]) -> Vec<usize> {
+    /// Stretches whose largest logit is too small are passed over.
+    const STRETCH: usize = 128;
+    let mut best: Vec<usize> = Vec::with_capacity(6);
+    for (stretch, values) in logits.chunks(STRETCH).enumerate() {
+        if best.len() == 5 && largest(values) <= logits[best[4]] {
+            continue;
+        }
+        for (offset, &value) in values.iter().enumerate() {
+            if best.len() == 5 && value <= logits[best[4]] {
+                continue;
+            }
+            let at = best.partition_point(|&other| logits[other] >= value);
+            best.insert(at, stretch * STRETCH + offset);
+            best.truncate(5);
+        }
+    }
+    best
+}
+
+/// Upper bound on the chance that independent normal errors of deviation
+/// `sigma` on every logit put another token ahead of `best`: the sum over the
+/// others of `Φ(−margin / (σ√2))`, at most 1.
+pub(crate) fn flip_probability(logits: &[f32], best: usize, sigma: f64) -> f64 {
+    if sigma == 0.0 {
+        return 0.0;
+    }
+    let top = f64::from(logits[best]);
+    let sum: f64 = logits
+        .iter()
+        .enumerate()
+        .map(|(id, &value)| (id, (top - f64::from(value)) / (2.0 * sigma)))
+        // Φ(−x/(σ√2)) = erfc(x/(2σ)) / 2, and erfc(6) is 2e-17.
+        .filter(|&(id, x)| x < 6.0 && id != best)
+        .map(|(_, x)| 0.5 * erfc(x))
+        .sum();
+    sum.min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn kl_of_a_hand_computed_pair() {
+        // p = (1/2, 1/2), q = (3/4, 1/4): KL = ½ ln(2/3) + ½ ln 2.
+        let compared = compare(&[0.0, 0.0], &[3f32.ln(), 0.0]);
+        let expected = 0.5 * (2f64 / 3.0).ln() + 0.5 * 2f64.ln();
+        assert!((compared.kl - expected).abs() < 1e-7, "{compared:?}");
+        assert!((compared.log_sum_exp - 4f64.ln()).abs() < 1e-7);
+    }
+
+    #[test]
+    fn nan_is_not_hidden() {
+        assert!(compare(&[0.0, f32::NAN], &[0.0, 1.0]).kl.is_nan());
+        assert!(compare(&[0.0, 1.0], &[0.0, f32::INFINITY]).kl.is_nan());
+        assert!(log_probability(&[f32::NAN, 0.0], 1).is_nan());
+    }
+
+    #[test]
+    fn flip_chance_of_one_rival_is_the_normal_tail() {
+        // Margin 1, σ = 1/√2: the difference of the errors has deviation 1.
+        let chance = flip_probability(&[1.0, 0.0], 0, 0.5f64.sqrt());
+        assert!((chance - 0.158_655_254).abs() < 1e-9, "{chance}");
+    }
+
+    #[test]
+    fn top5_prefers_the_lower_id_of_a_tie() {
+        assert_eq!(top5(&[1.0, 3.0, 3.0, 0.0, 2.0, 2.0, 5.0]), [6, 1, 2, 4, 5]);
+        assert_eq!(top5(&[0.0, 1.0]), [1, 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn kl_is_never_negative(
+            pair in prop::collection::vec((-50f32..50.0, -50f32..50.0), 2..64),
+        ) {
+            let (a, b): (Vec<f32>, Vec<f32>) = pair.into_iter().unzip();
+            prop_assert!(compare(&a, &b).kl >= 0.0);
+        }
+
+        #[test]
+        fn both_ways_to_the_log_probability_agree(
+            row in prop::collection::vec(-80f32..80.0, 1..64),
+        ) {
+            let one = f64::from(row[0]) - compare(&row, &row).log_sum_exp;
+            prop_assert!((one - log_probability(&row, 0)).abs() < 1e-12);
+        }
+
+        #[test]
+        fn log_probabilities_sum_to_one(row in prop::collection::vec(-80f32..80.0, 1..64)) {
+            let sum: f64 = (0..row.len()).map(|id| log_probability(&row, id).exp()).sum();
+            prop_assert!((sum - 1.0).abs() < 1e-12);
+        }
+
+        #[test]
+        fn top5_is_the_head_of_a_sort(
+            row in prop::collection::vec((-40i8..40).prop_map(f32::from), 1..700),
+        ) {
+            let mut ids: Vec<usize> = (0..row.len()).collect();
+            ids.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+            ids.truncate(5);
+            prop_assert_eq!(top5(&row), ids);
+        }
+    }
+}

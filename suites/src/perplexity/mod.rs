@@ -1,0 +1,357 @@
+//! Suite `perplexity`: how well does the engine predict a text, and what did
+//! its weights' format cost?
+//!
+//! A text is cut into windows in one of three established ways, and the
+//! negative log-likelihood of every scored token is kept. Engines held against
+//! the baseline read the same windows, so everything is paired token by token.
+
+mod figures;
+mod score;
+mod windows;
+
+use engine::{
+    Capability, EngineError, FailureKind, Logits, Model, Session, TokenId, Tokenizer, Want,
+};
+
+use crate::logits_file::{LogitsFile, LogitsWriter};
+use crate::text;
+use crate::{
+    Cell, Input, Measurement, Role, Sample, Series, Setting, SettingError, Settings, Suite,
+    SuiteError,
+};
+use score::Score;
+use windows::{Scheme, Window};
+
+const TEXT: Setting = Setting {
+    key: "text",
+    default: "",
+    quick: "",
+    unit: "file",
+    help: "UTF-8 text to predict; empty means the embedded held-out text",
+};
+const CTX: Setting = Setting {
+    key: "ctx",
+    default: "512",
+    quick: "256",
+    unit: "tokens",
+    help: "length of a window",
+};
+const WINDOWS: Setting = Setting {
+    key: "windows",
+    default: "llama_cpp",
+    quick: "llama_cpp",
+    unit: "scheme",
+    help: "llama_cpp: chunks side by side, their second halves scored; strided: the Hugging Face \
+           guide; rolling: lm-evaluation-harness, every token scored",
+};
+const STRIDE: Setting = Setting {
+    key: "stride",
+    default: "256",
+    quick: "128",
+    unit: "tokens",
+    help: "distance between strided windows, at most ctx",
+};
+const CHUNKS: Setting = Setting {
+    key: "chunks",
+    default: "50",
+    quick: "8",
+    unit: "windows",
+    help: "how many windows to read from the start of the text; 0 reads them all",
+};
+const MAX_DELTA_PCT: Setting = Setting {
+    key: "max_delta_pct",
+    default: "2",
+    quick: "2",
+    unit: "%",
+    help: "growth of the perplexity that the gates allow",
+};
+
+/// The suite.
+#[derive(Clone, Copy, Debug)]
+pub struct Perplexity;
+
+impl Suite for Perplexity {
+    fn name(&self) -> &'static str {
+        "perplexity"
+    }
+
+    fn about(&self) -> &'static str {
+        "perplexity of a text, and what it and every next-token distribution lose against the baseline"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        &[TEXT, CTX, WINDOWS, STRIDE, CHUNKS, MAX_DELTA_PCT]
+    }
+
+    fn gates(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            ("delta_pct", "<= max_delta_pct"),
+            (
+                "kld_mean",
+                "<= ln(1 + max_delta_pct/100), what text of the baseline's own would lose",
+            ),
+            (
+                "same_top",
+                ">= 1 - flips which logit noise of that KLD makes likely, given the baseline's margins",
+            ),
+        ]
+    }
+
+    fn requires(&self) -> &'static [Capability] {
+        &[Capability::AllLogits]
+    }
+
+    fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError> {
+        input
+            .settings
+            .refuse_unknown(self.name(), self.settings())?;
+        Plan::read(input).map(drop)
+    }
+
+    fn divisible(&self) -> bool {
+        true
+    }
+
+    fn run(&self, cell: &mut Cell<'_>) -> Result<Vec<Measurement>, SuiteError> {
+        let mut plan = Plan::read(&cell.input)?;
+        let (ctx, context) = (plan.ctx, cell.model.config().context);
+        if ctx > context {
+            return Err(SettingError::Value {
+                key: CTX.key.into(),
+                value: ctx.to_string(),
+                why: format!("the model's context is {context}"),
+            }
+            .into());
+        }
+        let mut index = 0..;
+        plan.windows
+            .retain(|_| index.next().is_some_and(|case| cell.shard.takes(case)));
+        Pass::new(cell, &plan)?.run(cell, &plan)?;
+        Ok(Vec::new())
+    }
+
+    fn figures(
+        &self,
+        settings: &Settings,
+        samples: &Series,
+        baseline: Option<&Series>,
+    ) -> Result<Vec<Measurement>, SettingError> {
+        let case = scheme(settings)?.name();
+        let allowed = Allowance::read(settings)?;
+        Ok(figures::all(case, samples, baseline, allowed))
+    }
+}
+
+fn scheme(settings: &Settings) -> Result<Scheme, SettingError> {
+    settings.get(&WINDOWS, |_| Ok(()))
+}
+
+/// How much worse an engine may be.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    /// Growth of the perplexity, in per cent.
+    delta_pct: f64,
+}
+
+impl Allowance {
+    fn read(settings: &Settings) -> Result<Self, SettingError> {
+        let positive = |value: &f64| match value.is_finite() && *value > 0.0 {
+            true => Ok(()),
+            false => Err("a number above 0".to_owned()),
+        };
+        let delta_pct = settings.get(&MAX_DELTA_PCT, positive)?;
+        Ok(Self { delta_pct })
+    }
+
+    /// The mean KLD that goes with it, in nats: a text drawn from the baseline
+    /// gains `E_p[ln p − ln q] = KL(p ‖ q)` a token.
+    fn kld(self) -> f64 {
+        (self.delta_pct / 100.0).ln_1p()
+    }
+
+    /// Standard deviation of the logit noise that goes with that: to second
+    /// order `KL = ½ Var_p(δ)`.
+    fn sigma(self) -> f64 {
+        (2.0 * self.kld()).sqrt()
+    }
+}
+
+/// The settings, read and resolved.
+struct Plan {
+    case: &'static str,
+    ctx: usize,
+    windows: Vec<Window>,
+    allowed: Allowance,
+}
+
+impl Plan {
+    fn read(input: &Input<'_>) -> Result<Self, SuiteError> {
+        let within = |least: usize, most: usize| {
+            move |value: &usize| match *value {
+                value if value < least => Err(format!("at least {least}")),
+                value if value > most => Err(format!("at most ctx, which is {most}")),
+                _ => Ok(()),
+            }
+        };
+        let settings = input.settings;
+        let scheme = scheme(settings)?;
+        let ctx = settings.get(&CTX, within(4, usize::MAX))?;
+        let stride = match scheme {
+            Scheme::Strided => settings.get(&STRIDE, within(1, ctx))?,
+            // Whatever it is, nobody will look at it.
+            Scheme::LlamaCpp | Scheme::Rolling => ctx,
+        };
+        let chunks: usize = settings.get(&CHUNKS, |_| Ok(()))?;
+        let path = settings.text(&TEXT);
+        let text = text::named_or(path, input.default_text)?;
+        let mut windows = windows::cut(&text, input.tokenizer, scheme, ctx, stride)
+            .map_err(|error| error.in_file(path))?;
+        if chunks > 0 {
+            windows.truncate(chunks);
+        }
+        Ok(Self {
+            case: scheme.name(),
+            ctx,
+            windows,
+            allowed: Allowance::read(settings)?,
+        })
+    }
+}
+
+/// One engine reading all windows.
+struct Pass {
+    /// Where the baseline leaves its logits, or where they are found.
+    writer: Option<LogitsWriter>,
+    baseline: Option<LogitsFile>,
+    /// Rows of logits before the next one.
+    row: usize,
+    sigma: f64,
+}
+
+impl Pass {
+    fn new(cell: &Cell<'_>, plan: &Plan) -> Result<Self, SuiteError> {
+        let shared = cell.scratch.join("perplexity-baseline.npy");
+        let rows = plan.windows.iter().map(|window| window.targets.len()).sum();
+        let vocab = cell.model.config().vocab;
+        let (writer, baseline) = match cell.role {
+            Role::Baseline => {
+                let writer = LogitsWriter::create(&shared, 1, rows, vocab)?;
+                (Some(writer), None)
+            }
+            Role::Candidate => {
+                let file = LogitsFile::open(&shared, 1, rows, vocab)?;
+                (None, Some(file))
+            }
+        };
+        Ok(Self {
+            writer,
+            baseline,
+            row: 0,
+            sigma: plan.allowed.sigma(),
+        })
+    }
+
+    fn run(mut self, cell: &mut Cell<'_>, plan: &Plan) -> Result<(), SuiteError> {
+        let record = |cell: &mut Cell<'_>, metric, unit, index, value| {
+            (cell.samples)(Sample {
+                case: plan.case,
+                metric,
+                unit,
+                index,
+                value,
+            });
+        };
+        let bits = bits_per_weight(cell);
+        record(cell, "bits_per_weight", "bit", 0, bits);
+        let model = cell.model;
+        let mut session = model.session()?;
+        for (done, window) in plan.windows.iter().enumerate() {
+            let bytes = text_bytes(cell.input.tokenizer, window)?;
+            record(cell, "text_bytes", "B", window.first, bytes as f64);
+            let scores = self.window(model, &mut *session, window)?;
+            for (index, score) in (window.first..).zip(scores) {
+                for (metric, unit, value) in score.samples() {
+                    record(cell, metric, unit, index, value);
+                }
+            }
+            (cell.progress)(done as u64 + 1, plan.windows.len() as u64);
+        }
+        if let Some(writer) = self.writer {
+            writer.finish()?;
+        }
+        Ok(())
+    }
+
+    /// Reads `window` in an empty context and scores its targets.
+    fn window(
+        &mut self,
+        model: &dyn Model,
+        session: &mut dyn Session,
+        window: &Window,
+    ) -> Result<Vec<Score>, SuiteError> {
+        session.truncate(0)?;
+        let vocab = model.config().vocab;
+        let unscored = window.context.len() + 1 - window.targets.len();
+        // The last of them has the first row that is wanted.
+        let (prefix, scored) = window.context.split_at(unscored - 1);
+        if !prefix.is_empty() {
+            session.extend(prefix, Want::None)?;
+        }
+        let mut scores = Vec::with_capacity(scored.len());
+        let rows = (PIECE_LOGITS / vocab).max(1);
+        for (tokens, targets) in scored.chunks(rows).zip(window.targets.chunks(rows)) {
+            let logits = session.extend(tokens, Want::All)?;
+            check(&logits, targets, vocab)?;
+            if let Some(writer) = &mut self.writer {
+                writer.push(&logits)?;
+            }
+            let expected = match &mut self.baseline {
+                Some(file) => Some(file.rows(self.row, tokens.len())?),
+                None => None,
+            };
+            self.row += tokens.len();
+            scores.extend(score::all(&logits, expected.as_ref(), targets, self.sigma)?);
+        }
+        Ok(scores)
+    }
+}
+
+/// Most logits to ask for at once: 256 MiB of them.
+const PIECE_LOGITS: usize = 1 << 26;
+
+fn check(logits: &Logits, targets: &[TokenId], vocab: usize) -> Result<(), EngineError> {
+    if let Some(id) = targets.iter().find(|&&id| id as usize >= vocab) {
+        return Err(EngineError::invalid(format!(
+            "token {id} of the text is outside the vocabulary of {vocab}"
+        )));
+    }
+    if (logits.rows(), logits.vocab()) == (targets.len(), vocab) {
+        return Ok(());
+    }
+    Err(EngineError::new(
+        FailureKind::Protocol,
+        format!(
+            "{}×{} logits for {} tokens of a vocabulary of {vocab}",
+            logits.rows(),
+            logits.vocab(),
+            targets.len()
+        ),
+    ))
+}
+
+/// Bytes of text that the targets stand for.
+fn text_bytes(tokenizer: &dyn Tokenizer, window: &Window) -> Result<usize, SuiteError> {
+    let lengths = window
+        .targets
+        .iter()
+        .map(|&id| tokenizer.token_bytes(id).map(<[u8]>::len));
+    let total: Result<usize, _> = lengths.sum();
+    Ok(total.map_err(text::TextError::Tokenizer)?)
+}
+
+/// What a weight costs: in the engine's format by that format's layout, or as
+/// the model is stored if that is less.
+fn bits_per_weight(cell: &Cell<'_>) -> f64 {
+    let stored = 8.0 * cell.model_bytes as f64 / cell.model.config().parameters as f64;
+    stored.min(cell.model.numerics().weights.bits_per_weight())
+}
