@@ -7,6 +7,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use engine::NumberFormat;
+use suites::Shard;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -34,6 +35,8 @@ Examples:
   harness run --suite parity
   harness run --suite parity --model model.gguf --engine reference --engine reference:weights=q4_k
   harness run --suite parity --set parity.ctx=512 --format junit > parity.xml
+  harness run --suite perplexity --model f16.gguf --engine reference:weights=f16 \\
+      --engine reference:weights=q4_0 --engine reference:weights=palette4-g16
   harness model verify model.gguf
   harness model quantize model-f16.gguf model-q4_k.gguf --type q4_k";
 
@@ -41,6 +44,8 @@ Examples:
 pub(crate) enum Command {
     /// Put engines through suites and judge them
     Run(RunArguments),
+    /// Put the shards of a run together into one record
+    Merge(MergeArguments),
     /// Look into a model
     Model(ModelArguments),
     /// List engines, their options, and whether they run here
@@ -97,6 +102,10 @@ pub(crate) struct RunArguments {
     #[arg(long = "gate", value_name = "GATE")]
     pub(crate) gates: Vec<String>,
 
+    /// Run the Ith of N shares of the cases; `harness merge` puts the records together
+    #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE, hide_default_value = true)]
+    pub(crate) shard: Shard,
+
     /// What to print
     #[arg(long, value_enum, default_value_t = RunFormat::Table)]
     pub(crate) format: RunFormat,
@@ -104,6 +113,21 @@ pub(crate) struct RunArguments {
     /// Shorter settings, for a first look
     #[arg(long)]
     pub(crate) quick: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArguments {
+    /// Folders of the records, one a shard, in any order
+    #[arg(value_name = "RUN", required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+
+    /// Folder for the merged record; must not hold one yet
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+
+    /// What to print
+    #[arg(long, value_enum, default_value_t = RunFormat::Table)]
+    pub(crate) format: RunFormat,
 }
 
 const RUN_HELP: &str = "\

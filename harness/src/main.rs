@@ -9,6 +9,7 @@ mod engines;
 mod exit;
 mod fetch;
 mod list;
+mod merge;
 mod model;
 mod plan;
 mod provenance;
@@ -26,6 +27,7 @@ use crate::exit::Exit;
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Merge(arguments) => merge::merge(&arguments),
         Command::Model(arguments) => model::run(&arguments),
         Command::Engines(format) => list::engines(format.format),
         Command::Suites(format) => list::suites(format.format),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use engine::{Engine, EngineSpec, ModelArtifact, Tokenizer};
 use reports::ModelRecord;
-use suites::{Input, Settings, Suite};
+use suites::{Input, Settings, Shard, Suite};
 
 use crate::args::RunArguments;
 use crate::config::{self, Config};
@@ -30,6 +30,7 @@ pub(crate) struct Plan {
     pub(crate) suites: Vec<PlannedSuite>,
     pub(crate) engines: Vec<PlannedEngine>,
     pub(crate) gates: Vec<UserGate>,
+    pub(crate) shard: Shard,
 }
 
 /// A suite and its settings, complete.
@@ -72,6 +73,7 @@ impl Plan {
             suites,
             engines,
             gates: config.gates,
+            shard: arguments.shard,
         })
     }
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use machine::{Machine, State};
 use reports::{GitRevision, MachineRecord, Provenance};
+use suites::Shard;
 
 use crate::plan::Plan;
 
@@ -49,6 +50,8 @@ pub(crate) fn gather(plan: &Plan) -> Result<Provenance> {
         },
         started: Timestamp::now(),
         ended: None,
+        shard: (plan.shard != Shard::WHOLE).then(|| plan.shard.to_string()),
+        shards: Vec::new(),
     })
 }
 

@@ -15,7 +15,7 @@ use reports::render::{self, Style};
 use reports::{
     CellRecord, EngineRecord, Failure, RunRecord, RunWriter, SCHEMA, SampleRow, Status, Tally,
 };
-use suites::{Cell, Measurement, Role, Sample, SuiteError};
+use suites::{Cell, Measurement, Role, Sample, Series, Shard, SuiteError};
 
 use crate::args::{RunArguments, RunFormat};
 use crate::exit::Exit;
@@ -47,12 +47,13 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit> {
         .prefix("scratch-")
         .tempdir_in(&out)
         .context("cannot create a scratch folder in the record")?;
-    for planned in &plan.suites {
+    for (number, planned) in plan.suites.iter().enumerate() {
         let mut baseline = Baseline::Pending;
         for index in 0..plan.engines.len() {
             let place = Place {
                 plan: &plan,
                 suite: planned,
+                elsewhere: !planned.suite.divisible() && !plan.shard.takes(number),
                 index,
                 scratch: scratch.path(),
                 artifacts: &artifacts,
@@ -70,10 +71,16 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit> {
 
     print(writer.record(), arguments.format)?;
     anstream::eprintln!("record: {}", out.display());
+    if plan.shard != Shard::WHOLE {
+        anstream::eprintln!(
+            "this is shard {}; figures come with `harness merge`",
+            plan.shard
+        );
+    }
     Ok(exit(writer.record().tally()))
 }
 
-fn exit(tally: Tally) -> Exit {
+pub(crate) fn exit(tally: Tally) -> Exit {
     if tally.engines_failed > 0 {
         Exit::EngineFailed
     } else if tally.gates_failed > 0 {
@@ -86,7 +93,8 @@ fn exit(tally: Tally) -> Exit {
 /// What became of the baseline of a suite.
 enum Baseline {
     Pending,
-    Ran,
+    /// Its samples, if figures rest on them.
+    Ran(Series),
     Failed,
 }
 
@@ -94,6 +102,8 @@ enum Baseline {
 struct Place<'a> {
     plan: &'a Plan,
     suite: &'a PlannedSuite,
+    /// Whether it is a whole that another shard runs.
+    elsewhere: bool,
     index: usize,
     scratch: &'a Path,
     artifacts: &'a Path,
@@ -114,7 +124,7 @@ impl Place<'_> {
             None => self.measure(engine, baseline, &mut samples, &bar)?,
         };
         bar.finish_and_clear();
-        if self.index == 0 && !matches!(*baseline, Baseline::Ran) {
+        if self.index == 0 && !matches!(*baseline, Baseline::Ran(_)) {
             *baseline = Baseline::Failed;
         }
 
@@ -171,6 +181,9 @@ impl Place<'_> {
 
     /// Why this engine cannot be put through this suite, if it cannot.
     fn why_not(&self, engine: &PlannedEngine, baseline: &Baseline) -> Option<String> {
+        if self.elsewhere {
+            return Some("this suite cannot be split, and another shard runs it".into());
+        }
         let capabilities: Vec<Capability> = engine.engine.describe().capabilities;
         let lacking = self
             .suite
@@ -205,11 +218,12 @@ impl Place<'_> {
                 .engine
                 .open(&engine.model.artifact, &engine.own.options)
                 .map_err(SuiteError::Engine)?;
-            let role = match *baseline {
-                Baseline::Ran => Role::Candidate,
-                Baseline::Pending | Baseline::Failed => Role::Baseline,
+            let (role, reference) = match &*baseline {
+                Baseline::Ran(series) => (Role::Candidate, Some(series)),
+                Baseline::Pending | Baseline::Failed => (Role::Baseline, None),
             };
-            let stem = format!("{}-{}", self.suite.suite.name(), self.index);
+            let suite = self.suite.suite;
+            let stem = format!("{}-{}", suite.name(), self.index);
             let options = engine.engine.describe().options;
             let variant = |key: &str, value: &str| {
                 options.iter().any(|option| option.key == key).then(|| {
@@ -223,6 +237,8 @@ impl Place<'_> {
                 variant: &variant,
                 input: self.suite.input(&self.plan.engines[0]),
                 role,
+                model_bytes: engine.model.artifact.size_bytes,
+                shard: self.plan.shard,
                 scratch: self.scratch,
                 artifacts: (self.artifacts, &stem),
                 progress: &|done, total| {
@@ -231,13 +247,21 @@ impl Place<'_> {
                 },
                 samples: &mut |sample| samples.push(sample),
             };
-            let measurements = self.suite.suite.run(&mut cell)?;
-            Ok(measurements)
+            let mut measurements = suite.run(&mut cell)?;
+            if !suite.divisible() {
+                return Ok((measurements, Series::default()));
+            }
+            let series: Series = samples.iter().copied().collect();
+            // A share of the samples has no figures worth judging.
+            if self.plan.shard == Shard::WHOLE {
+                measurements.extend(suite.figures(&self.suite.settings, &series, reference)?);
+            }
+            Ok((measurements, series))
         }));
         match guarded {
-            Ok(Ok(measurements)) => {
+            Ok(Ok((measurements, series))) => {
                 if self.index == 0 {
-                    *baseline = Baseline::Ran;
+                    *baseline = Baseline::Ran(series);
                 }
                 Ok(Outcome::Completed(measurements))
             }
@@ -309,7 +333,7 @@ pub(crate) fn progress_bar(cell: &str) -> ProgressBar {
     bar
 }
 
-fn print(record: &RunRecord, format: RunFormat) -> Result<()> {
+pub(crate) fn print(record: &RunRecord, format: RunFormat) -> Result<()> {
     let text = match format {
         RunFormat::Table => {
             let terminal = std::io::stdout().is_terminal();

@@ -49,6 +49,27 @@ pub struct Provenance {
     pub started: Timestamp,
     /// When it ended; `None` while it runs or when it was cut off.
     pub ended: Option<Timestamp>,
+    /// `I/N` if the run has but a share of the cases, to be merged with others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<String>,
+    /// The runs that were merged into this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<ShardRecord>,
+}
+
+/// Where one of several merged runs comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardRecord {
+    /// `I/N`.
+    pub shard: String,
+    /// Its command line.
+    pub command_line: Vec<String>,
+    /// Its machine.
+    pub machine: MachineRecord,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
 }
 
 /// A git revision.

@@ -40,6 +40,7 @@ pub(crate) fn record() -> RunRecord {
         verdict,
         why: (verdict != Verdict::Info).then(|| "derived".into()),
         headline: true,
+        ranks: false,
     };
     let crash = Failure {
         kind: "crash".into(),
@@ -65,6 +66,8 @@ pub(crate) fn record() -> RunRecord {
             },
             started: Timestamp::UNIX_EPOCH,
             ended: None,
+            shard: None,
+            shards: vec![],
         },
         cells: vec![
             cell(

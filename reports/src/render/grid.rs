@@ -31,7 +31,7 @@ pub(super) fn grids(record: &RunRecord) -> Vec<Grid<'_>> {
 }
 
 fn grid<'a>(record: &'a RunRecord, suite: &'a str) -> Grid<'a> {
-    let cells: Vec<&CellRecord> = record
+    let mut cells: Vec<&CellRecord> = record
         .cells
         .iter()
         .filter(|cell| cell.suite == suite)
@@ -46,6 +46,10 @@ fn grid<'a>(record: &'a RunRecord, suite: &'a str) -> Grid<'a> {
         if !columns.contains(&column) {
             columns.push(column);
         }
+    }
+    // The baseline stays in front.
+    if let Some((_, others)) = cells.split_first_mut() {
+        others.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
     }
     let rows = cells
         .iter()
@@ -71,6 +75,14 @@ fn grid<'a>(record: &'a RunRecord, suite: &'a str) -> Grid<'a> {
         columns,
         rows,
     }
+}
+
+/// What puts a cell in its place: cells without such a figure come last.
+fn rank(cell: &CellRecord) -> f64 {
+    let ranking = cell.metrics.iter().find(|metric| metric.ranks);
+    ranking
+        .and_then(|metric| metric.value)
+        .unwrap_or(f64::INFINITY)
 }
 
 /// The last part of `suite.case.metric`.
@@ -150,4 +162,27 @@ pub(super) fn findings(record: &RunRecord) -> Vec<(Verdict, String)> {
         }
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fixtures::record;
+
+    #[test]
+    fn a_ranking_figure_orders_the_rows() {
+        let mut record = record();
+        let cell = record.cells[1].clone();
+        record.cells.truncate(1);
+        for (spec, value) in [("c", Some(3.0)), ("a", Some(1.0)), ("b", Some(2.0))] {
+            let mut cell = cell.clone();
+            cell.engine.spec = spec.into();
+            cell.metrics[0].ranks = true;
+            cell.metrics[0].value = value;
+            record.cells.push(cell);
+        }
+        let grid = &grids(&record)[0];
+        let order: Vec<&str> = grid.rows.iter().map(|row| row.engine).collect();
+        assert_eq!(order, ["reference", "a", "b", "c"]);
+    }
 }

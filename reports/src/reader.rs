@@ -1,0 +1,195 @@
+//! Reading a record back.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::{RunRecord, SCHEMA};
+
+/// A record on disk.
+#[derive(Clone, Debug)]
+pub struct StoredRun {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The summary.
+    pub record: RunRecord,
+    /// Samples by [`CellRecord::cell`](crate::CellRecord::cell), in the order of
+    /// the file.
+    pub samples: HashMap<String, Vec<StoredSample>>,
+}
+
+/// One row of `samples.csv`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredSample {
+    /// Case within the suite.
+    pub case: String,
+    /// What was observed.
+    pub metric: String,
+    /// Its unit.
+    pub unit: String,
+    /// Position in the series.
+    pub index: u64,
+    /// The observation.
+    pub value: f64,
+}
+
+/// A row as it stands in the file; serde would guess at types if it were nested.
+#[derive(Deserialize)]
+struct Row {
+    cell: String,
+    case: String,
+    metric: String,
+    unit: String,
+    index: u64,
+    value: f64,
+}
+
+/// A record that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A file is missing or the disk refuses.
+    #[error("cannot read run record {path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{path} is no run record of this version: {why}")]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl StoredRun {
+    /// Reads the record in `folder`.
+    ///
+    /// # Errors
+    /// [`ReadError`] when a file is missing, cut short or malformed, or of
+    /// another schema.
+    pub fn open(folder: &Path) -> Result<Self, ReadError> {
+        let path = folder.join("run.json");
+        let text = fs::read_to_string(&path).map_err(io(&path))?;
+        let malformed = |why: String| ReadError::Malformed {
+            path: path.clone(),
+            why,
+        };
+        let record: RunRecord =
+            serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+        if record.schema != SCHEMA {
+            let why = format!("its schema is {}, not {SCHEMA}", record.schema);
+            return Err(malformed(why));
+        }
+        let samples = samples(&folder.join("samples.csv"), record.samples_bytes)?;
+        Ok(Self {
+            folder: folder.into(),
+            record,
+            samples,
+        })
+    }
+}
+
+/// The first `bytes` of the file: whatever follows belongs to no finished cell.
+fn samples(path: &Path, bytes: u64) -> Result<HashMap<String, Vec<StoredSample>>, ReadError> {
+    let malformed = |why: String| ReadError::Malformed {
+        path: path.into(),
+        why,
+    };
+    let file = File::open(path).map_err(io(path))?;
+    let found = file.metadata().map_err(io(path))?.len();
+    if found < bytes {
+        return Err(malformed(format!("{found} bytes instead of {bytes}")));
+    }
+    let mut samples: HashMap<String, Vec<StoredSample>> = HashMap::new();
+    for row in csv::Reader::from_reader(BufReader::new(file.take(bytes))).deserialize() {
+        let row: Row = row.map_err(|error| malformed(error.to_string()))?;
+        samples.entry(row.cell).or_default().push(StoredSample {
+            case: row.case,
+            metric: row.metric,
+            unit: row.unit,
+            index: row.index,
+            value: row.value,
+        });
+    }
+    Ok(samples)
+}
+
+fn io(path: &Path) -> impl Fn(io::Error) -> ReadError + use<> {
+    let path = path.to_owned();
+    move |source| ReadError::Io {
+        path: path.clone(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fixtures::record;
+    use crate::{RunWriter, SampleRow};
+
+    fn written(folder: &Path) -> RunRecord {
+        let mut whole = record();
+        let cells = std::mem::take(&mut whole.cells);
+        let mut writer = RunWriter::create(folder, whole).unwrap();
+        for cell in cells {
+            let name = cell.cell.clone();
+            let row = SampleRow {
+                cell: &name,
+                suite: "parity",
+                case: "5",
+                engine: "reference",
+                metric: "kl",
+                unit: "nat",
+                index: 7,
+                value: 0.1 + 0.2,
+            };
+            writer.finish_cell(cell, &[row.clone(), row]).unwrap();
+        }
+        writer.record().clone()
+    }
+
+    #[test]
+    fn every_bit_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = written(folder.path());
+        let run = StoredRun::open(folder.path()).unwrap();
+        assert_eq!(run.record, record);
+        for cell in &record.cells {
+            let samples = &run.samples[&cell.cell];
+            assert_eq!(samples.len(), 2);
+            assert_eq!(samples[1].case, "5");
+            assert_eq!(samples[1].value.to_bits(), (0.1f64 + 0.2).to_bits());
+        }
+    }
+
+    #[test]
+    fn rows_of_an_unfinished_cell_do_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        written(folder.path());
+        let path = folder.path().join("samples.csv");
+        let whole = fs::read_to_string(&path).unwrap();
+        fs::write(&path, whole.clone() + "cut off").unwrap();
+        StoredRun::open(folder.path()).unwrap();
+        fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        let error = StoredRun::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("samples.csv"), "{error}");
+    }
+
+    #[test]
+    fn missing_and_foreign_files_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = StoredRun::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("run.json"), "{error}");
+        fs::write(folder.path().join("run.json"), "{}").unwrap();
+        let error = StoredRun::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("no run record"), "{error}");
+    }
+}
