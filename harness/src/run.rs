@@ -237,6 +237,7 @@ impl Place<'_> {
                 variant: &variant,
                 input: self.suite.input(&self.plan.engines[0]),
                 role,
+                candidates: self.plan.engines.len() - 1,
                 model_bytes: engine.model.artifact.size_bytes,
                 shard: self.plan.shard,
                 scratch: self.scratch,

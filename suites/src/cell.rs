@@ -20,6 +20,8 @@ pub struct Cell<'a> {
     pub input: Input<'a>,
     /// Whether this engine sets the mark or is held to it.
     pub role: Role,
+    /// How many engines are held against the baseline.
+    pub candidates: usize,
     /// Size of the model's file or folder, as it is stored.
     pub model_bytes: u64,
     /// Which of the cases to run, for a suite that can be split.

@@ -234,6 +234,8 @@ impl Pass {
         let rows = plan.windows.iter().map(|window| window.targets.len()).sum();
         let vocab = cell.model.config().vocab;
         let (writer, baseline) = match cell.role {
+            // They fill disks; nobody would look at them.
+            Role::Baseline if cell.candidates == 0 => (None, None),
             Role::Baseline => {
                 let writer = LogitsWriter::create(&shared, 1, rows, vocab)?;
                 (Some(writer), None)
