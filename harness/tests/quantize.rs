@@ -199,6 +199,11 @@ fn bad_input_is_refused_and_leaves_nothing() {
         &["cut.gguf", "out.gguf", "--type", "q8_0"],
         "truncated",
     );
+    fs::create_dir(path.join("model")).unwrap();
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        fs::write(path.join("model").join(name), "{}").unwrap();
+    }
+    refused(path, &["model", "out.gguf", "--type", "q8_0"], "convert");
 }
 
 #[test]
