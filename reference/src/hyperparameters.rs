@@ -39,11 +39,17 @@ pub(crate) struct Hyperparameters {
 
 /// Normalisation over the features of a token.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum NormKind {
+pub enum NormKind {
     /// `x / sqrt(mean(x²) + ε) · w` (Zhang & Sennrich 2019).
-    Rms { epsilon: f32 },
+    Rms {
+        /// Added to the mean of squares.
+        epsilon: f32,
+    },
     /// `(x − mean) / sqrt(var + ε) · w + b` (Ba et al. 2016).
-    Layer { epsilon: f32 },
+    Layer {
+        /// Added to the variance.
+        epsilon: f32,
+    },
 }
 
 /// How the decoder knows where a token stands.
@@ -76,11 +82,21 @@ pub(crate) struct RopeParameters {
 
 /// Dimensions of a head that rotate together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pairing {
+pub enum Pairing {
     /// `2i` and `2i + 1`.
     Neighbours,
     /// `i` and `i + dims / 2`.
     Halves,
+}
+
+impl Pairing {
+    /// The two dimensions of pair `pair` of `pairs`.
+    pub(crate) fn pair(self, pair: usize, pairs: usize) -> (usize, usize) {
+        match self {
+            Pairing::Neighbours => (2 * pair, 2 * pair + 1),
+            Pairing::Halves => (pair, pair + pairs),
+        }
+    }
 }
 
 /// What differs between layers.
@@ -94,7 +110,7 @@ pub(crate) struct Layer {
 
 /// Nonlinearity of the feed-forward block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Activation {
+pub enum Activation {
     /// `x · σ(x)`.
     Silu,
     /// `x · Φ(x)` by tanh (Hendrycks & Gimpel 2016), as all models here were trained.

@@ -42,6 +42,7 @@ use engine::{
     ModelArtifact,
 };
 
+pub use fast::entry as kernels;
 pub use hyperparameters::ARCHITECTURES;
 pub use quant::round_trip;
 pub use source::{Source, Stored, TensorEntry};

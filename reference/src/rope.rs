@@ -110,9 +110,6 @@ impl Rope {
 
     /// The two dimensions of `pair`.
     pub(crate) fn pair(&self, pair: usize) -> (usize, usize) {
-        match self.pairing {
-            Pairing::Neighbours => (2 * pair, 2 * pair + 1),
-            Pairing::Halves => (pair, pair + self.dims / 2),
-        }
+        self.pairing.pair(pair, self.dims / 2)
     }
 }

@@ -10,6 +10,7 @@ mod amx;
 mod attention;
 mod blocks;
 mod elementwise;
+pub mod entry;
 mod kernels;
 mod matrix;
 mod panels;

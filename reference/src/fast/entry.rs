@@ -1,0 +1,506 @@
+//! Single kernels on plain slices, for tests and benchmarks of one operation.
+//!
+//! As in the engine, one token is a vector and several are panels of 32: the
+//! number of tokens in a call decides which kernel runs. Everything is row-major
+//! and runs on the calling thread. Lengths are checked, values are not: NaN and
+//! infinities go through the arithmetic.
+//!
+//! ```
+//! use harness_reference::gguf::GgmlType;
+//! use harness_reference::kernels::{Kernels, Matrix};
+//!
+//! # fn main() -> Result<(), harness_reference::kernels::KernelError> {
+//! let identity: Vec<u8> = [1f32, 0.0, 0.0, 1.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+//! let matrix = Matrix::new(GgmlType::F32, 2, 2, identity)?;
+//! let mut out = [0.0; 2];
+//! Kernels::best().product(&matrix, &[3.0, 4.0], &mut out)?;
+//! assert_eq!(out, [3.0, 4.0]);
+//! # Ok(())
+//! # }
+//! ```
+
+use bytes::Bytes;
+use engine::NumberFormat;
+
+use super::attention::{self, AttendOne, AttendPanel};
+use super::kernels::Kernels as Table;
+use super::matrix::{self, Format, Lanes};
+use super::product::{Output, Scratch, TILE_ROWS, TILE_STRIDE};
+use super::simd::{Isa, LANES};
+use crate::gguf::GgmlType;
+use crate::quant::QuantError;
+use crate::weights::StoredMatrix;
+
+pub use crate::hyperparameters::{Activation, NormKind, Pairing};
+
+/// Positions are compared as f32 while they are exact.
+const MOST_POSITIONS: usize = 1 << 24;
+
+/// Arguments that do not fit together.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum KernelError {
+    /// No such instruction set, or not on this processor.
+    #[error("no kernels `{name}` on this processor, which runs {}", Kernels::available().join(", "))]
+    Unavailable {
+        /// What was asked for.
+        name: String,
+    },
+    /// A slice of the wrong length.
+    #[error("{what}: {found} elements instead of {expected}")]
+    Length {
+        /// The argument.
+        what: &'static str,
+        /// Its length.
+        found: usize,
+        /// The length that the other arguments ask for.
+        expected: usize,
+    },
+    /// Extents that no kernel serves.
+    #[error("{0}")]
+    Shape(String),
+    /// Weights that cannot be read.
+    #[error(transparent)]
+    Weights(#[from] QuantError),
+}
+
+type Result<T> = std::result::Result<T, KernelError>;
+
+fn check(what: &'static str, found: usize, expected: usize) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(KernelError::Length {
+        what,
+        found,
+        expected,
+    })
+}
+
+/// Whole rows of `width` in `len` elements.
+fn rows_of(what: &'static str, len: usize, width: usize) -> Result<usize> {
+    if width == 0 {
+        return Err(KernelError::Shape(format!("{what}: rows of no elements")));
+    }
+    check(what, len, len / width * width)?;
+    Ok(len / width)
+}
+
+/// A matrix `[rows, columns]` in a GGML type.
+pub struct Matrix(matrix::Matrix);
+
+impl Matrix {
+    /// `bytes` holds the rows one after the other, at any alignment. Types that
+    /// no kernel reads are expanded to f32.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] for a matrix without elements or with rows of no
+    /// whole blocks, [`KernelError::Length`] when `bytes` is not as long as the
+    /// shape says, and [`KernelError::Weights`] for types that are not read.
+    pub fn new(
+        ggml_type: GgmlType,
+        rows: usize,
+        columns: usize,
+        bytes: impl Into<Bytes>,
+    ) -> Result<Self> {
+        let bytes = bytes.into();
+        let row_bytes = ggml_type.row_bytes(columns);
+        let Some(expected) = row_bytes.and_then(|bytes| bytes.checked_mul(rows)) else {
+            return Err(KernelError::Shape(format!(
+                "rows of {columns} elements are no whole blocks of {ggml_type}"
+            )));
+        };
+        if expected == 0 {
+            return Err(KernelError::Shape("a matrix without elements".into()));
+        }
+        check("bytes of the matrix", bytes.len(), expected)?;
+        let stored = StoredMatrix {
+            ggml_type,
+            rows,
+            columns,
+            bytes,
+        };
+        Ok(Self(matrix::Matrix::new(stored)?))
+    }
+
+    /// Outputs of its product.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.0.rows
+    }
+
+    /// Inputs of its product.
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        self.0.columns
+    }
+}
+
+/// Keys and values of one key/value head, in rows of several heads.
+///
+/// The rows are a ring: position `p` is in row `p mod rows`.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// f32, f16, or q8_0 as in GGML.
+    pub format: NumberFormat,
+    /// `[rows, width]`.
+    pub keys: &'a [u8],
+    /// `[rows, width]`.
+    pub values: &'a [u8],
+    /// Elements of a row: all heads side by side.
+    pub width: usize,
+    /// First element of this head in a row.
+    pub column: usize,
+    /// Elements of this head in a row.
+    pub dim: usize,
+    /// Factor of the scores, usually `1 / sqrt(dim)`.
+    pub scale: f32,
+    /// Scores become `cap · tanh(score / cap)`.
+    pub softcap: Option<f32>,
+    /// Positions that a query sees, its own included; all before it when `None`.
+    pub window: Option<usize>,
+}
+
+impl<'a> Head<'a> {
+    /// The kernels' own head, for queries at `first..first + queries`.
+    fn checked(&self, first: usize, queries: usize) -> Result<attention::Head<'a>> {
+        let (format, ggml_type) = match self.format {
+            NumberFormat::F32 => (Format::F32, GgmlType::F32),
+            NumberFormat::F16 => (Format::F16, GgmlType::F16),
+            NumberFormat::Q8_0 => (Format::Q8_0, GgmlType::Q8_0),
+            other => {
+                return Err(KernelError::Shape(format!(
+                    "keys and values are f32, f16 or q8_0, not {other}"
+                )));
+            }
+        };
+        let whole = |len: usize| len.is_multiple_of(ggml_type.block_size());
+        let fits = self.column.checked_add(self.dim);
+        if self.dim == 0 || fits.is_none_or(|end| end > self.width) {
+            return Err(KernelError::Shape(format!(
+                "no head of {} elements at {} in rows of {}",
+                self.dim, self.column, self.width
+            )));
+        }
+        let row_bytes = match ggml_type.row_bytes(self.width) {
+            Some(bytes) if whole(self.column) && whole(self.dim) => bytes,
+            _ => {
+                return Err(KernelError::Shape(format!(
+                    "heads of {} elements at {} are no whole blocks of {}",
+                    self.dim, self.column, self.format
+                )));
+            }
+        };
+        if self.dim > TILE_STRIDE {
+            return Err(KernelError::Shape(format!(
+                "heads of {} elements, more than {TILE_STRIDE}",
+                self.dim
+            )));
+        }
+        let capacity = rows_of("bytes of keys", self.keys.len(), row_bytes)?;
+        check("bytes of values", self.values.len(), self.keys.len())?;
+        let end = first
+            .checked_add(queries)
+            .filter(|&end| end <= MOST_POSITIONS)
+            .ok_or_else(|| {
+                KernelError::Shape(format!("positions beyond {MOST_POSITIONS} are not counted"))
+            })?;
+        let window = self.window.unwrap_or(end);
+        if window == 0 {
+            return Err(KernelError::Shape("a window of no positions".into()));
+        }
+        let seen = end - (first + 1).saturating_sub(window);
+        if seen > capacity {
+            return Err(KernelError::Shape(format!(
+                "queries at {first}..{end} look at {seen} positions, of which {capacity} are held"
+            )));
+        }
+        Ok(attention::Head {
+            format,
+            keys: self.keys,
+            values: self.values,
+            row_bytes,
+            column: self.column,
+            capacity,
+            dim: self.dim,
+            scale: self.scale,
+            softcap: self.softcap,
+            window: self.window,
+        })
+    }
+}
+
+/// The kernels of one instruction set.
+#[derive(Clone, Copy)]
+pub struct Kernels {
+    isa: Isa,
+    table: Table,
+}
+
+impl Kernels {
+    /// Names of the instruction sets that this processor has, best first:
+    /// `avx512`, `avx2`, `neon`, `portable`.
+    #[must_use]
+    pub fn available() -> Vec<&'static str> {
+        Isa::available().into_iter().map(Isa::name).collect()
+    }
+
+    /// The first of those, which the engine takes by itself.
+    #[must_use]
+    pub fn best() -> Self {
+        Self::of(Isa::available()[0])
+    }
+
+    /// Those of the instruction set `name`.
+    ///
+    /// # Errors
+    /// [`KernelError::Unavailable`].
+    pub fn named(name: &str) -> Result<Self> {
+        let available = Isa::available();
+        let isa = available.into_iter().find(|isa| isa.name() == name);
+        isa.map(Self::of)
+            .ok_or_else(|| KernelError::Unavailable { name: name.into() })
+    }
+
+    fn of(isa: Isa) -> Self {
+        Self {
+            isa,
+            table: Table::of(isa),
+        }
+    }
+
+    /// Name of the instruction set.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.isa.name()
+    }
+
+    /// Decodes `matrix[row]` into `out`, `[columns]`.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`], and [`KernelError::Shape`] for a row that is
+    /// not there.
+    pub fn decode_row(&self, matrix: &Matrix, row: usize, out: &mut [f32]) -> Result<()> {
+        check("out", out.len(), matrix.columns())?;
+        if row >= matrix.rows() {
+            return Err(KernelError::Shape(format!(
+                "no row {row} in a matrix of {}",
+                matrix.rows()
+            )));
+        }
+        // SAFETY: the row is there and `out` as long as it; `Isa` vouches for
+        // the instructions, here and below.
+        unsafe { (self.table.decode)(&matrix.0, row, out) };
+        Ok(())
+    }
+
+    /// `out[t] = matrix · x[t]` of `x`, `[tokens, columns]`, and `out`,
+    /// `[tokens, rows]`.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`].
+    pub fn product(&self, matrix: &Matrix, x: &[f32], out: &mut [f32]) -> Result<()> {
+        let (rows, columns) = (matrix.rows(), matrix.columns());
+        let tokens = rows_of("x", x.len(), columns)?;
+        check("out", out.len(), tokens * rows)?;
+        if tokens == 1 {
+            // SAFETY: a float for every column and row.
+            unsafe { (self.table.matvec)(&matrix.0, 0..rows, x.as_ptr(), out.as_mut_ptr()) };
+            return Ok(());
+        }
+        let panels = tokens.div_ceil(LANES);
+        let x = pack(x, columns);
+        let mut scratch = Scratch::new(panels);
+        for start in (0..rows).step_by(TILE_ROWS) {
+            let part = start..rows.min(start + TILE_ROWS);
+            let to = Output::Rows {
+                to: out.as_mut_ptr(),
+                stride: rows,
+                skip: 0,
+                tokens,
+            };
+            let x = x.as_ptr().cast();
+            // SAFETY: panels hold all tokens, `out` their rows, the scratch
+            // memory a tile of all panels.
+            unsafe { (self.table.gemm)(&matrix.0, part, x, panels, to, &mut scratch) };
+        }
+        Ok(())
+    }
+
+    /// Normalises each token of `x`, `[tokens, features]`, in place; `weight`
+    /// and `bias` are `[features]`.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`], and [`KernelError::Shape`] without features.
+    pub fn norm(
+        &self,
+        kind: NormKind,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        x: &mut [f32],
+    ) -> Result<()> {
+        let features = weight.len();
+        let tokens = rows_of("x", x.len(), features)?;
+        check("bias", bias.map_or(features, <[f32]>::len), features)?;
+        if tokens == 1 {
+            let at = x.as_mut_ptr();
+            // SAFETY: a float a feature; the kernel takes one place for both.
+            unsafe { (self.table.norm_vector)(at, weight, bias, kind, at) };
+            return Ok(());
+        }
+        let mut lanes = pack(x, features);
+        for panel in lanes.chunks_exact_mut(features) {
+            let at: *mut f32 = panel.as_mut_ptr().cast();
+            // SAFETY: as above, of lanes.
+            unsafe { (self.table.norm_panel)(at, weight, bias, kind, at) };
+        }
+        unpack(&lanes, features, x);
+        Ok(())
+    }
+
+    /// Rotates the pairs of each token of `x`, `[tokens, dim]`, in place:
+    /// `(a, b) → (a·cos − b·sin, a·sin + b·cos)`. `cos` and `sin` are
+    /// `[tokens, pairs]`; dimensions from `2 · pairs` on stay as they are.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`], and [`KernelError::Shape`] for more pairs than
+    /// a head has.
+    pub fn rotate(
+        &self,
+        pairing: Pairing,
+        x: &mut [f32],
+        dim: usize,
+        cos: &[f32],
+        sin: &[f32],
+    ) -> Result<()> {
+        let tokens = rows_of("x", x.len(), dim)?;
+        if tokens == 0 {
+            return check("cos", cos.len(), 0).and_then(|()| check("sin", sin.len(), 0));
+        }
+        let pairs = cos.len() / tokens;
+        check("cos", cos.len(), pairs * tokens)?;
+        check("sin", sin.len(), cos.len())?;
+        if pairs == 0 || 2 * pairs > dim {
+            return Err(KernelError::Shape(format!(
+                "{pairs} pairs in heads of {dim} dimensions"
+            )));
+        }
+        let places: Vec<_> = (0..pairs).map(|pair| pairing.pair(pair, pairs)).collect();
+        let (mut lanes, cos, sin) = (pack(x, dim), pack(cos, pairs), pack(sin, pairs));
+        let angles = cos.chunks_exact(pairs).zip(sin.chunks_exact(pairs));
+        for (panel, (cos, sin)) in lanes.chunks_exact_mut(dim).zip(angles) {
+            // SAFETY: pairs lie within the head.
+            unsafe { (self.table.rotate_panel)(panel.as_mut_ptr().cast(), &places, cos, sin) };
+        }
+        unpack(&lanes, dim, x);
+        Ok(())
+    }
+
+    /// Causal attention of queries at positions `first …` over one head:
+    /// `queries` and `out` are `[tokens, dim]`, and the head holds every
+    /// position that they see, their own included.
+    ///
+    /// Queries of a panel share its rows of values: one that is not finite at a
+    /// position that only some of them see makes the others NaN too, as `0 · ∞`.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`], and [`KernelError::Shape`] for a head that is
+    /// not in the rows, in no format of caches, or without what is seen.
+    pub fn attend(
+        &self,
+        head: &Head<'_>,
+        first: usize,
+        queries: &[f32],
+        out: &mut [f32],
+    ) -> Result<()> {
+        let dim = head.dim;
+        let tokens = rows_of("queries", queries.len(), dim)?;
+        check("out", out.len(), queries.len())?;
+        let head = head.checked(first, tokens)?;
+        if tokens == 1 {
+            let mut scores = vec![Lanes::ZERO; (first + 1).div_ceil(LANES)];
+            let task = AttendOne {
+                head,
+                query: queries.as_ptr(),
+                out: out.as_mut_ptr(),
+                position: first,
+            };
+            // SAFETY: a head's floats on both sides, scores for all positions.
+            unsafe { (self.table.attend_one)(&task, &mut scores) };
+            return Ok(());
+        }
+        let packed = pack(queries, dim);
+        let mut mixed = vec![Lanes::ZERO; packed.len()];
+        let mut scratch = Scratch::new(1);
+        let panels = packed.chunks_exact(dim).zip(mixed.chunks_exact_mut(dim));
+        for (panel, (queries, out)) in panels.enumerate() {
+            let task = AttendPanel {
+                head,
+                queries: queries.as_ptr().cast(),
+                out: out.as_mut_ptr().cast(),
+                first: first + panel * LANES,
+                queries_len: LANES.min(tokens - panel * LANES),
+            };
+            // SAFETY: a head's lanes on both sides; the positions are held.
+            unsafe { (self.table.attend_panel)(&task, &mut scratch) };
+        }
+        unpack(&mixed, dim, out);
+        Ok(())
+    }
+
+    /// `up = act(gate) · up`, or `up = act(up)` when there is no gate.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`].
+    pub fn activate(
+        &self,
+        activation: Activation,
+        gate: Option<&[f32]>,
+        up: &mut [f32],
+    ) -> Result<()> {
+        check("gate", gate.map_or(up.len(), <[f32]>::len), up.len())?;
+        let (whole, tail) = up.split_at_mut(up.len() / LANES * LANES);
+        let gates = gate.map(|gate| gate.split_at(whole.len()));
+        let padded = |part: &[f32]| {
+            let mut padded = [0f32; LANES];
+            padded[..part.len()].copy_from_slice(part);
+            padded
+        };
+        let (mut up, gate) = (padded(tail), gates.map(|(_, gate)| padded(gate)));
+        // SAFETY: whole vectors of the same length.
+        unsafe {
+            (self.table.activate)(activation, gates.map(|(gate, _)| gate), whole);
+            (self.table.activate)(activation, gate.as_ref().map(|gate| &gate[..]), &mut up);
+        }
+        tail.copy_from_slice(&up[..tail.len()]);
+        Ok(())
+    }
+
+    /// `x = cap · tanh(x / cap)`.
+    pub fn softcap(&self, x: &mut [f32], cap: f32) {
+        // SAFETY: the kernel takes any slice.
+        unsafe { (self.table.softcap)(x, cap) };
+    }
+}
+
+/// Rows of tokens as panels; lanes behind the last token are zero.
+fn pack(rows: &[f32], features: usize) -> Vec<Lanes> {
+    let panels = (rows.len() / features).div_ceil(LANES);
+    let mut lanes = vec![Lanes::ZERO; panels * features];
+    for (token, row) in rows.chunks_exact(features).enumerate() {
+        let panel = &mut lanes[token / LANES * features..];
+        for (to, &value) in panel.iter_mut().zip(row) {
+            to.0[token % LANES] = value;
+        }
+    }
+    lanes
+}
+
+/// The reverse of [`pack`].
+fn unpack(lanes: &[Lanes], features: usize, rows: &mut [f32]) {
+    for (token, row) in rows.chunks_exact_mut(features).enumerate() {
+        let panel = &lanes[token / LANES * features..];
+        for (to, from) in row.iter_mut().zip(panel) {
+            *to = from.0[token % LANES];
+        }
+    }
+}
