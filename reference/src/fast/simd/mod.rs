@@ -54,12 +54,13 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn sqrt(a: Self::V) -> Self::V;
     /// The larger of each pair; NaN in `b` comes through.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller of each pair; NaN in `b` comes through.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// `a · b + c`, rounded once where the processor can.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// To the nearest integer, ties to even.
     unsafe fn round(a: Self::V) -> Self::V;
-    /// `a · 2^n` for integral `n` in −126…127.
+    /// `a · 2^n` for integral `n` in −126…128, where 128 may give infinity.
     unsafe fn scale(a: Self::V, n: Self::V) -> Self::V;
     /// `x` where `a ≤ b`, else `y`.
     unsafe fn where_le(a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
@@ -142,8 +143,9 @@ static F16_TO_F32: [f32; 1 << 16] = {
     table
 };
 
-/// `e^x`, within 2 units in the last place; 0 below −87.3, where the result
-/// would be subnormal.
+/// `e^x`, within 2 units in the last place up to 88.37, where it may begin to
+/// overflow to infinity; 0 below −87.3, where the result would be subnormal. NaN
+/// stays NaN.
 ///
 /// Cody–Waite reduction to `|r| ≤ ln 2 / 2` and the Taylor polynomial of degree
 /// 7, whose remainder there is below `(ln 2 / 2)⁸ / 8! < 2⁻²⁷`.
@@ -159,7 +161,8 @@ pub(super) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
     // SAFETY: the caller vouches for the instructions; nothing is read or written.
     unsafe {
         let lowest = S::splat(-87.3);
-        let clamped = S::min(S::max(lowest, x), S::splat(88.3));
+        // The order of operands lets NaN through. 89 overflows as it should.
+        let clamped = S::min(S::splat(89.0), S::max(lowest, x));
         let n = S::round(S::mul(clamped, S::splat(std::f32::consts::LOG2_E)));
         let r = S::fma(n, S::splat(-LN2_HIGH), clamped);
         let r = S::fma(n, S::splat(-LN2_LOW), r);
@@ -246,3 +249,6 @@ impl Isa {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
