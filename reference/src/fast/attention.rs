@@ -16,10 +16,10 @@ use super::simd::{LANES, Simd, exp};
 /// Keys that are scored together.
 const BLOCK: usize = 64;
 
-/// Scores of keys that a query may not see. Finite, so that a block without a
-/// visible key yields no NaN; its weights vanish beside those of the query's
-/// own key, `e^(−10³⁰ − s) = 0`.
-const HIDDEN: f32 = -1e30;
+/// The least that a running maximum is. Finite, so that keys which a query may
+/// not see, whose scores are −∞, have a weight of `e^−∞ = 0` in a block without a
+/// visible one too, and a query whose scores are all −∞ divides 0 by 0.
+const FLOOR: f32 = f32::MIN;
 
 /// Keys and values of one head.
 #[derive(Clone, Copy)]
@@ -105,8 +105,8 @@ pub(super) unsafe fn attend_panel<S: Simd>(task: &AttendPanel<'_>, scratch: &mut
             Some(window) => S::sub(positions, S::splat(window as f32 - 1.0)),
             None => S::splat(0.0),
         };
-        let hidden = S::splat(HIDDEN);
-        let mut maximum = hidden;
+        let hidden = S::splat(f32::NEG_INFINITY);
+        let mut maximum = S::splat(FLOOR);
         let mut total = S::splat(0.0);
         for feature in 0..dim {
             S::store(task.out.add(feature * LANES), S::splat(0.0));
@@ -115,7 +115,7 @@ pub(super) unsafe fn attend_panel<S: Simd>(task: &AttendPanel<'_>, scratch: &mut
             gather::<S>(head, head.keys, row, len, tile);
             multiply::<S, TILE_STRIDE, 1>(len, dim, tile, task.queries, scores, false);
             let whole = start + len <= task.first + 1 && start >= visible_from(last);
-            let mut block_maximum = hidden;
+            let mut new_maximum = maximum;
             for key in 0..len {
                 let at = scores.add(key * LANES);
                 let mut score = S::mul(S::load(at), S::splat(head.scale));
@@ -128,9 +128,8 @@ pub(super) unsafe fn attend_panel<S: Simd>(task: &AttendPanel<'_>, scratch: &mut
                     score = S::where_le(oldest, position, score, hidden);
                 }
                 S::store(at, score);
-                block_maximum = S::max(block_maximum, score);
+                new_maximum = S::max(new_maximum, score);
             }
-            let new_maximum = S::max(maximum, block_maximum);
             let shrink = exp::<S>(S::sub(maximum, new_maximum));
             maximum = new_maximum;
             total = S::mul(total, shrink);

@@ -204,7 +204,7 @@ impl<'a> Head<'a> {
             .ok_or_else(|| {
                 KernelError::Shape(format!("positions beyond {MOST_POSITIONS} are not counted"))
             })?;
-        let window = self.window.unwrap_or(end);
+        let window = self.window.unwrap_or(usize::MAX);
         if window == 0 {
             return Err(KernelError::Shape("a window of no positions".into()));
         }
