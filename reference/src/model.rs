@@ -23,6 +23,7 @@ pub(crate) struct ReferenceModel {
     kv: KvOptions,
 }
 
+#[allow(clippy::large_enum_variant)] // A model has one.
 enum Decoder {
     Plain {
         decoder: PlainDecoder,

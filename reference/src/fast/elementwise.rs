@@ -163,7 +163,7 @@ unsafe fn act<S: Simd>(activation: Activation, x: S::V) -> S::V {
             // x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))
             Activation::GeluTanh => {
                 let cubic = S::mul(S::mul(x, x), S::mul(x, S::splat(0.044_715)));
-                let inner = S::mul(S::splat(0.797_884_56), S::add(x, cubic));
+                let inner = S::mul(S::splat(0.797_884_6), S::add(x, cubic));
                 let half = S::mul(S::splat(0.5), x);
                 S::mul(half, S::add(one, tanh::<S>(inner)))
             }

@@ -56,7 +56,7 @@ impl<T> Shared<T> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
     }
 
-    pub(super) fn as_ptr(self) -> *mut T {
+    pub(super) fn as_ptr(&self) -> *mut T {
         self.start
     }
 }
