@@ -263,6 +263,31 @@ mod tests {
     }
 
     #[test]
+    fn rolling_windows_are_those_of_lm_evaluation_harness() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/vectors/rolling.json")).unwrap();
+        for case in vectors["cases"].as_array().unwrap() {
+            let number = |key: &str| case[key].as_u64().unwrap();
+            let text: String = (0..number("tokens") as u8)
+                .map(|token| char::from(b'0' + token))
+                .collect();
+            let tokenizer = Bytes {
+                bos: Some(number("prefix") as TokenId),
+                eos: None,
+            };
+            let ctx = number("ctx") as usize;
+            let cut = cut(&text, &tokenizer, Scheme::Rolling, ctx, 0).unwrap();
+            let found: Vec<_> = cut
+                .iter()
+                .map(
+                    |window| serde_json::json!({"read": window.context, "targets": window.targets}),
+                )
+                .collect();
+            assert_eq!(serde_json::Value::from(found), case["windows"], "{case}");
+        }
+    }
+
+    #[test]
     fn a_text_shorter_than_a_window_is_an_error() {
         let tokenizer = Bytes {
             bos: None,
