@@ -232,12 +232,16 @@ impl Place<'_> {
                     engine.engine.open(&engine.model.artifact, &changed)
                 })
             };
+            let version = engine.engine.describe().version;
+            let name = format!("{} {version}", engine.own);
             let mut cell = Cell {
                 model: &*model,
                 variant: &variant,
                 input: self.suite.input(&self.plan.engines[0]),
                 role,
                 candidates: self.plan.engines.len() - 1,
+                engine: &name,
+                model_sha256: &engine.model.artifact.sha256,
                 model_bytes: engine.model.artifact.size_bytes,
                 shard: self.plan.shard,
                 scratch: self.scratch,

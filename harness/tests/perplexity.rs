@@ -270,3 +270,43 @@ fn bad_input_is_exit_2_and_overwrites_nothing() {
     );
     assert!(text(&output.stderr).contains("5/4"));
 }
+
+#[test]
+fn baseline_logits_are_kept_and_reused_by_what_they_are_of() {
+    let folder = TempDir::new().unwrap();
+    let run = |out: &str, more: &[&str], code| {
+        let keep = ["--set", "perplexity.base_logits=base.npy", "--out", out];
+        ends(folder.path(), &[&QUICK[..], &keep, more].concat(), code)
+    };
+    run("first", &TWO_ENGINES, 0);
+    let path = folder.path().join("base.npy");
+    let kept = fs::read(&path).unwrap();
+    assert_eq!(kept.len(), 128 + 4 * 8 * 127 * 4096);
+    run("second", &TWO_ENGINES, 0);
+    let samples = |run: &str| fs::read(folder.path().join(run).join("samples.csv")).unwrap();
+    assert!(samples("first") == samples("second"), "other samples");
+
+    let other_engine = [
+        "--engine",
+        "reference",
+        "--engine",
+        "reference:weights=q8_0",
+    ];
+    let other_text = [&TWO_ENGINES[..], &["--set", "perplexity.chunks=7"]].concat();
+    for (name, arguments, word) in [
+        ("a", &other_engine[..], "another engine"),
+        ("b", &other_text, "other tokens"),
+    ] {
+        let error = text(&run(name, arguments, 2).stderr);
+        assert!(
+            error.contains("base.npy") && error.contains(word),
+            "{error}"
+        );
+    }
+    assert!(fs::read(&path).unwrap() == kept, "it was changed");
+    let mut damaged = kept;
+    damaged[5_000_000] ^= 1;
+    fs::write(&path, damaged).unwrap();
+    let error = text(&run("c", &TWO_ENGINES, 2).stderr);
+    assert!(error.contains("not what was written"), "{error}");
+}

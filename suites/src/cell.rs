@@ -22,6 +22,10 @@ pub struct Cell<'a> {
     pub role: Role,
     /// How many engines are held against the baseline.
     pub candidates: usize,
+    /// Id, version and options of the engine.
+    pub engine: &'a str,
+    /// SHA-256 of the model's file or folder.
+    pub model_sha256: &'a str,
     /// Size of the model's file or folder, as it is stored.
     pub model_bytes: u64,
     /// Which of the cases to run, for a suite that can be split.

@@ -25,6 +25,16 @@ pub struct LogitsFileError {
     source: io::Error,
 }
 
+impl LogitsFileError {
+    /// What went wrong with the file `path`.
+    pub(crate) fn new(path: &Path, source: io::Error) -> Self {
+        Self {
+            path: path.into(),
+            source,
+        }
+    }
+}
+
 /// Writes logits window by window.
 #[derive(Debug)]
 pub struct LogitsWriter {
@@ -172,10 +182,7 @@ fn npy_header(dtype: &str, shape: &[usize]) -> Vec<u8> {
 
 fn at(path: &Path) -> impl Fn(io::Error) -> LogitsFileError + use<> {
     let path = path.to_owned();
-    move |source| LogitsFileError {
-        path: path.clone(),
-        source,
-    }
+    move |source| LogitsFileError::new(&path, source)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! negative log-likelihood of every scored token is kept. Engines held against
 //! the baseline read the same windows, so everything is paired token by token.
 
+mod base;
 mod figures;
 mod score;
 mod windows;
@@ -13,12 +14,13 @@ use engine::{
     Capability, EngineError, FailureKind, Logits, Model, Session, TokenId, Tokenizer, Want,
 };
 
-use crate::logits_file::{LogitsFile, LogitsWriter};
+use crate::logits_file::LogitsFile;
 use crate::text;
 use crate::{
     Cell, Input, Measurement, Role, Sample, Series, Setting, SettingError, Settings, Suite,
     SuiteError,
 };
+use base::{Keeper, Kept, Place};
 use score::Score;
 use windows::{Scheme, Window};
 
@@ -66,6 +68,14 @@ const MAX_DELTA_PCT: Setting = Setting {
     help: "growth of the perplexity that the gates allow",
 };
 
+const BASE_LOGITS: Setting = Setting {
+    key: "base_logits",
+    default: "",
+    quick: "",
+    unit: "file",
+    help: "keep the baseline's logits in this file (f32, lossless), or use those an earlier run kept",
+};
+
 /// The suite.
 #[derive(Clone, Copy, Debug)]
 pub struct Perplexity;
@@ -80,7 +90,15 @@ impl Suite for Perplexity {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[TEXT, CTX, WINDOWS, STRIDE, CHUNKS, MAX_DELTA_PCT]
+        &[
+            TEXT,
+            CTX,
+            WINDOWS,
+            STRIDE,
+            CHUNKS,
+            MAX_DELTA_PCT,
+            BASE_LOGITS,
+        ]
     }
 
     fn gates(&self) -> &'static [(&'static str, &'static str)] {
@@ -182,6 +200,8 @@ struct Plan {
     ctx: usize,
     windows: Vec<Window>,
     allowed: Allowance,
+    /// File for the baseline's logits; empty for none.
+    base_logits: String,
 }
 
 impl Plan {
@@ -214,14 +234,16 @@ impl Plan {
             ctx,
             windows,
             allowed: Allowance::read(settings)?,
+            base_logits: settings.text(&BASE_LOGITS).into(),
         })
     }
 }
 
 /// One engine reading all windows.
 struct Pass {
-    /// Where the baseline leaves its logits, or where they are found.
-    writer: Option<LogitsWriter>,
+    /// The baseline's logits: to be kept, kept before, or to be compared with.
+    writer: Option<Keeper>,
+    kept: Option<Kept>,
     baseline: Option<LogitsFile>,
     /// Rows of logits before the next one.
     row: usize,
@@ -230,27 +252,25 @@ struct Pass {
 
 impl Pass {
     fn new(cell: &Cell<'_>, plan: &Plan) -> Result<Self, SuiteError> {
-        let shared = cell.scratch.join("perplexity-baseline.npy");
-        let rows = plan.windows.iter().map(|window| window.targets.len()).sum();
-        let vocab = cell.model.config().vocab;
-        let (writer, baseline) = match cell.role {
-            // They fill disks; nobody would look at them.
-            Role::Baseline if cell.candidates == 0 => (None, None),
-            Role::Baseline => {
-                let writer = LogitsWriter::create(&shared, 1, rows, vocab)?;
-                (Some(writer), None)
-            }
-            Role::Candidate => {
-                let file = LogitsFile::open(&shared, 1, rows, vocab)?;
-                (None, Some(file))
-            }
-        };
-        Ok(Self {
-            writer,
-            baseline,
+        let place = Place::new(cell, &plan.base_logits, &plan.windows);
+        let mut pass = Self {
+            writer: None,
+            kept: None,
+            baseline: None,
             row: 0,
             sigma: plan.allowed.sigma(),
-        })
+        };
+        match cell.role {
+            Role::Candidate => pass.baseline = Some(place.open()?),
+            Role::Baseline => {
+                pass.kept = place.kept_before()?;
+                // They fill disks: not where nobody will look at them.
+                if pass.kept.is_none() && (place.kept() || cell.candidates > 0) {
+                    pass.writer = Some(place.create()?);
+                }
+            }
+        }
+        Ok(pass)
     }
 
     fn run(mut self, cell: &mut Cell<'_>, plan: &Plan) -> Result<(), SuiteError> {
@@ -296,13 +316,16 @@ impl Pass {
         let unscored = window.context.len() + 1 - window.targets.len();
         // The last of them has the first row that is wanted.
         let (prefix, scored) = window.context.split_at(unscored - 1);
-        if !prefix.is_empty() {
+        if !prefix.is_empty() && self.kept.is_none() {
             session.extend(prefix, Want::None)?;
         }
         let mut scores = Vec::with_capacity(scored.len());
         let rows = (PIECE_LOGITS / vocab).max(1);
         for (tokens, targets) in scored.chunks(rows).zip(window.targets.chunks(rows)) {
-            let logits = session.extend(tokens, Want::All)?;
+            let logits = match &mut self.kept {
+                Some(kept) => kept.piece(self.row, tokens.len())?,
+                None => session.extend(tokens, Want::All)?,
+            };
             check(&logits, targets, vocab)?;
             if let Some(writer) = &mut self.writer {
                 writer.push(&logits)?;
