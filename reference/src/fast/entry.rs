@@ -23,7 +23,7 @@ use bytes::Bytes;
 use engine::NumberFormat;
 
 use super::attention::{self, AttendOne, AttendPanel};
-use super::kernels::Kernels as Table;
+use super::kernels::{Kernels as Table, split_lanes};
 use super::matrix::{self, Format, Lanes};
 use super::product::{Output, Scratch, TILE_ROWS, TILE_STRIDE};
 use super::simd::{Isa, LANES};
@@ -308,7 +308,7 @@ impl Kernels {
             return Ok(());
         }
         let panels = tokens.div_ceil(LANES);
-        let x = pack(x, columns);
+        let x = self.as_gemm_takes(pack(x, columns), columns);
         let mut scratch = Scratch::new(panels);
         for start in (0..rows).step_by(TILE_ROWS) {
             let part = start..rows.min(start + TILE_ROWS);
@@ -324,6 +324,23 @@ impl Kernels {
             unsafe { (self.table.gemm)(&matrix.0, part, x, panels, to, &mut scratch) };
         }
         Ok(())
+    }
+
+    /// Panels of `features` as the kernel of products takes them.
+    fn as_gemm_takes(&self, panels: Vec<Lanes>, features: usize) -> Vec<Lanes> {
+        let Some(split) = self.table.split else {
+            return panels;
+        };
+        let lanes = split_lanes(features);
+        let mut out = Lanes::zeros(panels.len() / features * lanes);
+        for (panel, out) in panels
+            .chunks_exact(features)
+            .zip(out.chunks_exact_mut(lanes))
+        {
+            // SAFETY: a lane a feature, and what `split` makes of them.
+            unsafe { split(panel.as_ptr().cast(), features, out.as_mut_ptr()) };
+        }
+        out
     }
 
     /// Normalises each token of `x`, `[tokens, features]`, in place; `weight`

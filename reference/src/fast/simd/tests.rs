@@ -11,6 +11,9 @@ macro_rules! on_each {
     ($function:ident) => {
         for isa in Isa::available() {
             match isa {
+                // Its vectors are those of AVX-512.
+                #[cfg(target_arch = "x86_64")]
+                Isa::Amx => {}
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 => $function::<Avx512>(isa),
                 #[cfg(target_arch = "x86_64")]
