@@ -9,8 +9,8 @@ use gguf::Header;
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code, unreachable_pub)]
-#[path = "../../reference/src/bytes.rs"]
-mod bytes;
+#[path = "../../reference/src/map.rs"]
+mod map;
 #[allow(dead_code, unreachable_pub, unused_imports)] // The reader alone is exercised.
 #[path = "../../reference/src/gguf/mod.rs"]
 mod gguf;

@@ -8,8 +8,8 @@ use libfuzzer_sys::fuzz_target;
 use tokenizer::HfTokenizer;
 
 #[allow(dead_code, unreachable_pub)]
-#[path = "../../reference/src/bytes.rs"]
-mod bytes;
+#[path = "../../reference/src/map.rs"]
+mod map;
 #[allow(dead_code, unreachable_pub, unused_imports)]
 #[path = "../../reference/src/gguf/mod.rs"]
 mod gguf;
