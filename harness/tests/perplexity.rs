@@ -128,6 +128,44 @@ fn every_scheme_runs() {
     }
 }
 
+#[test]
+fn rolling_windows_cover_every_byte_of_the_text() {
+    let folder = TempDir::new().unwrap();
+    // Typographic quotes and dashes: characters that tokens of bytes may split.
+    let sample = fixtures::HELDOUT[..9_000]
+        .replace('"', "“")
+        .replace('-', "—");
+    fs::write(folder.path().join("text.txt"), &sample).unwrap();
+    let more = [
+        "--engine",
+        "reference",
+        "--out",
+        "r",
+        "--set",
+        "perplexity.text=text.txt",
+        "--set",
+        "perplexity.windows=rolling",
+        "--set",
+        "perplexity.chunks=0",
+    ];
+    ends(folder.path(), &[&QUICK[..], &more].concat(), 0);
+    let (mut bytes, mut nats) = (0.0, 0.0);
+    let mut reader = csv::Reader::from_path(folder.path().join("r/samples.csv")).unwrap();
+    for row in reader.records() {
+        let row = row.unwrap();
+        match &row[4] {
+            "text_bytes" => bytes += row[7].parse::<f64>().unwrap(),
+            "nll" => nats += row[7].parse::<f64>().unwrap(),
+            _ => {}
+        }
+    }
+    assert_eq!(bytes, sample.len() as f64);
+    let record = record(folder.path(), "r");
+    let per_byte = &metric(&record["cells"][0], "perplexity.rolling.bits_per_byte")["value"];
+    let expected = nats / std::f64::consts::LN_2 / bytes;
+    assert!((per_byte.as_f64().unwrap() / expected - 1.0).abs() < 1e-12);
+}
+
 /// What two runs of the same thing have in common.
 fn lasting(mut record: Value) -> Value {
     let provenance = record["provenance"].as_object_mut().unwrap();
