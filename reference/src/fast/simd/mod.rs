@@ -205,33 +205,47 @@ pub(crate) enum Isa {
 }
 
 impl Isa {
+    /// All, best first.
+    const ALL: &[Self] = &[
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon,
+        Isa::Portable,
+    ];
+
     /// All that this processor has, best first.
     pub(crate) fn available() -> Vec<Self> {
-        let mut found = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("f16c")
-            {
-                if crate::fast::amx::available() {
-                    found.push(Isa::Amx);
-                }
-                found.push(Isa::Avx512);
+        let here = Self::ALL.iter().filter(|isa| isa.is_here());
+        here.copied().collect()
+    }
+
+    fn is_here(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => Isa::Avx512.is_here() && crate::fast::amx::available(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("f16c")
             }
-            if is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("fma")
-                && is_x86_feature_detected!("f16c")
-            {
-                found.push(Isa::Avx2);
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
             }
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => true,
+            Isa::Portable => true,
         }
-        #[cfg(target_arch = "aarch64")]
-        found.push(Isa::Neon);
-        found.push(Isa::Portable);
-        found
     }
 
     /// Name in the engine's `simd` option.
