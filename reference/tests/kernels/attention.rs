@@ -160,12 +160,13 @@ fn shapes() -> impl Strategy<Value = Shape> {
 /// decoding, the scale): γ(dim + 8) of its magnitude; capped, it moves by no
 /// more (the cap's slope is at most 1) and adds 4.5u of the cap and a rounding.
 /// A weight e^(s − max) is then off by the score's error, by the rounded
-/// difference (u·2S, S the largest |s|), twice where a later maximum rescales
-/// it, and by 4u an exponential, 5u with its product, for every block of at
-/// 64 keys, the first, the last and one at the end of the ring. Numerator and
-/// denominator add up in chains of as many roundings as there are keys, blocks
-/// and a few; common factors cancel. With weights off by a relative δ, a
-/// weighted mean of v is off by at most 2δ/(1 − δ) of the mean of |v|.
+/// difference (u·2S, S the largest |s|), once more where later maxima rescale
+/// it, and by 5u for each exponential and its product: one for the weight and
+/// one for every block, of which there are those of 64 keys and up to three cut
+/// short. Numerator and denominator add up in chains of as many roundings as
+/// there are keys, and 40 more across lanes. Common factors cancel. With weights
+/// off by a relative δ, a weighted mean of v is off by at most 2δ/(1 − δ) of the
+/// mean of |v|.
 /// Weights below e^−87.3 count as 0: 10⁻³⁷ of the largest value a key.
 fn expected(
     shape: &Shape,

@@ -170,6 +170,35 @@ fn roundings(columns: usize, tokens: usize, kernels: &str) -> usize {
     chain + 8
 }
 
+/// Weights under a scale and a minimum of 1, times inputs of −1, 0 and 1.
+fn check_integers(ty: GgmlType, rows: usize, columns: usize, tokens: usize, seed: u64) {
+    let random = &mut Random(seed);
+    let bytes = blocks(
+        ty,
+        rows * columns,
+        random,
+        |_| 1.0,
+        |r| r.integer(-127, 127),
+    );
+    let case = case(ty, rows, columns, bytes);
+    let x = random.integers(tokens * columns, -1, 1);
+    let mut expected = Vec::new();
+    for x in x.chunks_exact(columns) {
+        for row in case.weights.chunks_exact(columns) {
+            expected.push(row.iter().zip(x).map(|(w, x)| w * x).sum::<f32>());
+        }
+    }
+    each_isa(|kernels| {
+        let out = multiply(kernels, &case.matrix, &x, tokens);
+        assert_eq!(
+            out,
+            expected,
+            "{ty}, {}, {rows} rows of {columns}, {tokens} tokens",
+            kernels.name()
+        );
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
@@ -201,21 +230,7 @@ proptest! {
     /// minimum is taken off, are as well.
     #[test]
     fn products_of_integers_are_exact((ty, rows, columns, tokens, seed) in shapes()) {
-        let random = &mut Random(seed);
-        let bytes = blocks(ty, rows * columns, random, |_| 1.0, |r| r.integer(-127, 127));
-        let case = case(ty, rows, columns, bytes);
-        let x = random.integers(tokens * columns, -1, 1);
-        let expected: Vec<f32> = x
-            .chunks_exact(columns)
-            .flat_map(|x| {
-                let rows = case.weights.chunks_exact(columns);
-                rows.map(move |row| row.iter().zip(x).map(|(w, x)| w * x).sum::<f32>())
-            })
-            .collect();
-        each_isa(|kernels| {
-            let out = multiply(kernels, &case.matrix, &x, tokens);
-            assert_eq!(out, expected, "{ty}, {}", kernels.name());
-        });
+        check_integers(ty, rows, columns, tokens, seed);
     }
 
     #[test]
@@ -250,33 +265,24 @@ proptest! {
 /// As long as any model's rows.
 #[test]
 fn long_rows_are_exact() {
-    let (rows, columns) = (3, 28672);
     for ty in [
         GgmlType::F16,
         GgmlType::Q8_0,
         GgmlType::Q4_0,
         GgmlType::Q4_1,
     ] {
-        let random = &mut Random(1);
-        let bytes = blocks(
-            ty,
-            rows * columns,
-            random,
-            |_| 1.0,
-            |r| r.integer(-127, 127),
-        );
-        let case = case(ty, rows, columns, bytes);
-        for tokens in [1, 33] {
-            let x = random.integers(tokens * columns, -1, 1);
-            each_isa(|kernels| {
-                let out = multiply(kernels, &case.matrix, &x, tokens);
-                for (x, out) in x.chunks_exact(columns).zip(out.chunks_exact(rows)) {
-                    for (row, &out) in case.weights.chunks_exact(columns).zip(out) {
-                        let sum: f32 = row.iter().zip(x).map(|(w, x)| w * x).sum();
-                        assert_eq!(out, sum, "{ty}, {}, {tokens} tokens", kernels.name());
-                    }
-                }
-            });
+        check_integers(ty, 3, 28672, 1, 6);
+        check_integers(ty, 3, 28672, 33, 7);
+    }
+}
+
+/// Rows of single numbers may end anywhere in a vector of 32.
+#[test]
+fn rows_of_every_length_are_exact() {
+    for ty in [GgmlType::F32, GgmlType::F16, GgmlType::Bf16] {
+        for columns in 1..=100 {
+            check_integers(ty, 5, columns, 1, 4);
+            check_integers(ty, 2, columns, 2, 5);
         }
     }
 }
