@@ -19,7 +19,7 @@ use suites::{Series, Settings, Shard, Suite};
 use crate::args::MergeArguments;
 use crate::config::find_suite;
 use crate::exit::Exit;
-use crate::run::{exit, print};
+use crate::run::{exit, print, unanswered};
 use crate::verdict::{self, UserGate};
 
 pub(crate) fn merge(arguments: &MergeArguments) -> Result<Exit> {
@@ -64,7 +64,7 @@ pub(crate) fn merge(arguments: &MergeArguments) -> Result<Exit> {
     }
     print(writer.record(), arguments.format)?;
     anstream::eprintln!("record: {}", arguments.out.display());
-    Ok(exit(writer.record().tally()))
+    Ok(exit(writer.record().tally()).max(unanswered(&gates, writer.record())))
 }
 
 /// All shards of one run, in order.

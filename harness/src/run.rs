@@ -20,6 +20,7 @@ use suites::{Cell, Measurement, Role, Sample, Series, Shard, SuiteError};
 use crate::args::{RunArguments, RunFormat};
 use crate::exit::Exit;
 use crate::plan::{Plan, PlannedEngine, PlannedSuite};
+use crate::verdict::UserGate;
 use crate::{provenance, verdict};
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<Exit> {
@@ -76,8 +77,31 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit> {
             "this is shard {}; figures come with `harness merge`",
             plan.shard
         );
+        return Ok(exit(writer.record().tally()));
     }
-    Ok(exit(writer.record().tally()))
+    let exit = exit(writer.record().tally());
+    Ok(exit.max(unanswered(&plan.gates, writer.record())))
+}
+
+/// A gate that no metric answers to has not passed, be it misspelt or its suite
+/// skipped.
+pub(crate) fn unanswered(gates: &[UserGate], record: &RunRecord) -> Exit {
+    let mut exit = Exit::Passed;
+    for gate in gates {
+        // A configuration may hold gates for suites that are not run today.
+        let mut cells = record
+            .cells
+            .iter()
+            .filter(|cell| cell.suite == gate.suite());
+        let mut metrics = cells.clone().flat_map(|cell| &cell.metrics);
+        if cells.next().is_some() && !metrics.any(|metric| gate.concerns(&metric.name)) {
+            anstream::eprintln!(
+                "\x1b[1;31mFAIL\x1b[0m  gate `{gate}`: no metric of this run is called that"
+            );
+            exit = Exit::GateFailed;
+        }
+    }
+    exit
 }
 
 pub(crate) fn exit(tally: Tally) -> Exit {

@@ -53,6 +53,11 @@ impl fmt::Display for UserGate {
 }
 
 impl UserGate {
+    /// The suite that this gate speaks of.
+    pub(crate) fn suite(&self) -> &str {
+        self.metric.split('.').next().unwrap_or_default()
+    }
+
     /// Whether this gate speaks of the metric `suite.case.metric`.
     pub(crate) fn concerns(&self, name: &str) -> bool {
         if self.metric == name {

@@ -435,3 +435,18 @@ fn verify_refuses_another_hash_and_a_nan() {
         text(&output.stdout)
     );
 }
+
+#[test]
+fn a_gate_that_nothing_answers_to_does_not_pass() {
+    let folder = TempDir::new().unwrap();
+    let gate = "parity.no_such_metric == 0";
+    let output = harness(
+        folder.path(),
+        &[
+            "run", "--suite", "parity", "--quick", "--gate", gate, "--out", "r",
+        ],
+    );
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains(gate), "{error}");
+}

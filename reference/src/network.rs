@@ -3,7 +3,7 @@
 //! Both decoders are built from this one table; they differ in what they make
 //! of a matrix.
 
-use engine::{EngineError, FailureKind};
+use engine::EngineError;
 
 use crate::hyperparameters::{Hyperparameters, Positions};
 use crate::rope::Ropes;
@@ -88,7 +88,7 @@ impl<M> Network<M> {
             .map(|index| loader.block(index, &shape))
             .collect::<Result<_, _>>()?;
         let head = weights.matrix_optional("output.weight", Some(c.vocab), c.hidden)?;
-        Ok(Self {
+        let network = Self {
             ropes,
             embedding: (loader.make)(weights.matrix(
                 "token_embd.weight",
@@ -101,7 +101,9 @@ impl<M> Network<M> {
             head: head.map(&loader.make).transpose()?,
             head_bias: weights.vector_optional("output.bias", c.vocab)?,
             shape,
-        })
+        };
+        weights.refuse_unasked()?;
+        Ok(network)
     }
 }
 
@@ -163,20 +165,7 @@ impl<M, F: Fn(StoredMatrix) -> Result<M, EngineError>> Loader<'_, F> {
         })
     }
 
-    /// Matrices of NVFP4 come with a factor for their product.
-    fn refuse_scale(&self, name: &str) -> Result<(), EngineError> {
-        let scale = format!("{name}.scale");
-        match self.weights.has(&scale) {
-            false => Ok(()),
-            true => Err(EngineError::new(
-                FailureKind::Unsupported,
-                format!("the reference engine does not support scaled matrices (tensor `{scale}`)"),
-            )),
-        }
-    }
-
     fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<Linear<M>, EngineError> {
-        self.refuse_scale(name)?;
         let stored = self
             .weights
             .matrix(&format!("{name}.weight"), Some(outputs), inputs)?;
@@ -202,7 +191,6 @@ impl<M, F: Fn(StoredMatrix) -> Result<M, EngineError>> Loader<'_, F> {
         let Some(stored) = stored else {
             return Ok(None);
         };
-        self.refuse_scale(name)?;
         let bias = self
             .weights
             .vector_optional(&format!("{name}.bias"), total)?;

@@ -1,5 +1,7 @@
 //! Tensors as they are stored, or in any other storage format.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -13,6 +15,8 @@ use crate::source::{Source, Stored};
 pub(crate) struct Weights<'a> {
     source: &'a Source,
     format: NumberFormat,
+    /// Names of tensors that were asked for.
+    asked: RefCell<HashSet<String>>,
 }
 
 /// A matrix as it is stored, row after row in blocks of its type.
@@ -53,12 +57,35 @@ impl StoredMatrix {
 
 impl<'a> Weights<'a> {
     pub(crate) fn new(source: &'a Source, format: NumberFormat) -> Self {
-        Self { source, format }
+        Self {
+            source,
+            format,
+            asked: RefCell::default(),
+        }
     }
 
     /// Whether the model has a tensor called `name`.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.source.entry(name).is_some()
+    }
+
+    /// Refuses a model with tensors that nobody asked for: whatever they do, the
+    /// logits would be wrong without it.
+    pub(crate) fn refuse_unasked(&self) -> Result<(), EngineError> {
+        let asked = self.asked.borrow();
+        // Of LongRoPE's two lists the length of the context chooses one.
+        let unknown = |name: &&str| !asked.contains(*name) && !name.starts_with("rope_factors_");
+        let mut names = self.source.tensors().iter().map(|tensor| &*tensor.name);
+        match names.find(unknown) {
+            None => Ok(()),
+            Some(name) => Err(EngineError::new(
+                FailureKind::Unsupported,
+                format!(
+                    "the reference engine does not know what tensor `{name}` is for; its model is \
+                     of another kind than the architecture says"
+                ),
+            )),
+        }
     }
 
     /// The error for a tensor that is not there.
@@ -88,6 +115,7 @@ impl<'a> Weights<'a> {
         columns: usize,
     ) -> Result<Option<StoredMatrix>, EngineError> {
         // The shape first: some tensors take work to read.
+        self.asked.borrow_mut().insert(name.into());
         let Some(entry) = self.source.entry(name) else {
             return Ok(None);
         };
@@ -128,6 +156,7 @@ impl<'a> Weights<'a> {
         name: &str,
         len: usize,
     ) -> Result<Option<Vec<f32>>, EngineError> {
+        self.asked.borrow_mut().insert(name.into());
         let Some(entry) = self.source.entry(name) else {
             return Ok(None);
         };
