@@ -49,6 +49,59 @@ static IQ4: Codes = Codes::new([
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
 ]);
 
+/// Bit `at` of 32 bytes.
+///
+/// # Safety
+/// See [`Simd`]; 32 bytes at `bytes`.
+#[inline(always)]
+unsafe fn bit<S: Simd>(bytes: *const u8, at: usize) -> S::V {
+    // SAFETY: the caller's.
+    unsafe {
+        match at {
+            0 => S::load_field::<0>(bytes, 1),
+            1 => S::load_field::<1>(bytes, 1),
+            2 => S::load_field::<2>(bytes, 1),
+            3 => S::load_field::<3>(bytes, 1),
+            4 => S::load_field::<4>(bytes, 1),
+            5 => S::load_field::<5>(bytes, 1),
+            6 => S::load_field::<6>(bytes, 1),
+            _ => S::load_field::<7>(bytes, 1),
+        }
+    }
+}
+
+/// Bits `2 · at` and the next of 32 bytes.
+///
+/// # Safety
+/// See [`Simd`]; 32 bytes at `bytes`.
+#[inline(always)]
+unsafe fn two_bits<S: Simd>(bytes: *const u8, at: usize) -> S::V {
+    // SAFETY: the caller's.
+    unsafe {
+        match at {
+            0 => S::load_field::<0>(bytes, 3),
+            1 => S::load_field::<2>(bytes, 3),
+            2 => S::load_field::<4>(bytes, 3),
+            _ => S::load_field::<6>(bytes, 3),
+        }
+    }
+}
+
+/// Low (0) or high (1) nibbles of 32 bytes.
+///
+/// # Safety
+/// See [`Simd`]; 32 bytes at `bytes`.
+#[inline(always)]
+unsafe fn nibble<S: Simd>(bytes: *const u8, at: usize) -> S::V {
+    // SAFETY: the caller's.
+    unsafe {
+        match at {
+            0 => S::load_field::<0>(bytes, 15),
+            _ => S::load_field::<4>(bytes, 15),
+        }
+    }
+}
+
 /// Nibbles with a fifth bit each, which adds 16.
 ///
 /// # Safety
@@ -203,12 +256,7 @@ block!(
 Q2K 256 84 false, |S, b, part| {
         let (d, min) = (half::<S>(b, 80), half::<S>(b, 82));
         let bytes = b.add(16 + 32 * (part / 4));
-        let q = match part % 4 {
-            0 => S::load_field::<0>(bytes, 3),
-            1 => S::load_field::<2>(bytes, 3),
-            2 => S::load_field::<4>(bytes, 3),
-            _ => S::load_field::<6>(bytes, 3),
-        };
+        let q = two_bits::<S>(bytes, part % 4);
         let [low, high] = [b.add(2 * part).read(), b.add(2 * part + 1).read()];
         let scale = S::splat_halves(d * f32::from(low & 15), d * f32::from(high & 15));
         let min = S::splat_halves(min * f32::from(low >> 4), min * f32::from(high >> 4));
@@ -220,22 +268,8 @@ block!(
 Q3K 256 110 false, |S, b, part| {
         let d = half::<S>(b, 108);
         let bytes = b.add(32 + 32 * (part / 4));
-        let q = match part % 4 {
-            0 => S::load_field::<0>(bytes, 3),
-            1 => S::load_field::<2>(bytes, 3),
-            2 => S::load_field::<4>(bytes, 3),
-            _ => S::load_field::<6>(bytes, 3),
-        };
-        let high = match part {
-            0 => S::load_field::<0>(b, 1),
-            1 => S::load_field::<1>(b, 1),
-            2 => S::load_field::<2>(b, 1),
-            3 => S::load_field::<3>(b, 1),
-            4 => S::load_field::<4>(b, 1),
-            5 => S::load_field::<5>(b, 1),
-            6 => S::load_field::<6>(b, 1),
-            _ => S::load_field::<7>(b, 1),
-        };
+        let q = two_bits::<S>(bytes, part % 4);
+        let high = bit::<S>(b, part);
         let q = S::add(q, S::mul(S::sub(high, S::splat(1.0)), S::splat(4.0)));
         let scale = |group: usize| {
             // 12 bytes at 96: 4 low bits of 16 scales, then their 2 high bits.
@@ -272,20 +306,14 @@ Q4K 256 144 false, |S, b, part| {
         let (d, dmin) = (half::<S>(b, 0), half::<S>(b, 2));
         let (scale, min) = scale_min(b, part);
         let bytes = b.add(16 + 32 * (part / 2));
-        let q = match part % 2 {
-            0 => S::load_field::<0>(bytes, 15),
-            _ => S::load_field::<4>(bytes, 15),
-        };
+        let q = nibble::<S>(bytes, part % 2);
         S::sub(S::mul(q, S::splat(d * scale)), S::splat(dmin * min))
     },
     |x, sum| {
         let (d, dmin) = (half::<S>(b, 0), half::<S>(b, 2));
         let (scale, min) = scale_min(b, part);
         let bytes = b.add(16 + 32 * (part / 2));
-        let q = match part % 2 {
-            0 => S::load_field::<0>(bytes, 15),
-            _ => S::load_field::<4>(bytes, 15),
-        };
+        let q = nibble::<S>(bytes, part % 2);
         S::add_scaled(x, -dmin * min, S::add_scaled_products(q, x, d * scale, sum))
     }
 );
@@ -295,21 +323,9 @@ Q5K 256 176 false, |S, b, part| {
         let (d, dmin) = (half::<S>(b, 0), half::<S>(b, 2));
         let (scale, min) = scale_min(b, part);
         let bytes = b.add(48 + 32 * (part / 2));
-        let low = match part % 2 {
-            0 => S::load_field::<0>(bytes, 15),
-            _ => S::load_field::<4>(bytes, 15),
-        };
+        let low = nibble::<S>(bytes, part % 2);
         let high = b.add(16);
-        let high = match part {
-            0 => S::load_field::<0>(high, 1),
-            1 => S::load_field::<1>(high, 1),
-            2 => S::load_field::<2>(high, 1),
-            3 => S::load_field::<3>(high, 1),
-            4 => S::load_field::<4>(high, 1),
-            5 => S::load_field::<5>(high, 1),
-            6 => S::load_field::<6>(high, 1),
-            _ => S::load_field::<7>(high, 1),
-        };
+        let high = bit::<S>(high, part);
         let q = S::fma(high, S::splat(16.0), low);
         S::sub(S::mul(q, S::splat(d * scale)), S::splat(dmin * min))
     }
@@ -320,12 +336,8 @@ Q6K 256 210 false, |S, b, part| {
         let d = half::<S>(b, 208);
         let low = b.add(64 * (part / 4) + 32 * (part % 2));
         let high = b.add(128 + 32 * (part / 4));
-        let (low, high) = match part % 4 {
-            0 => (S::load_field::<0>(low, 15), S::load_field::<0>(high, 3)),
-            1 => (S::load_field::<0>(low, 15), S::load_field::<2>(high, 3)),
-            2 => (S::load_field::<4>(low, 15), S::load_field::<4>(high, 3)),
-            _ => (S::load_field::<4>(low, 15), S::load_field::<6>(high, 3)),
-        };
+        let low = nibble::<S>(low, part % 4 / 2);
+        let high = two_bits::<S>(high, part % 4);
         let q = S::sub(S::fma(high, S::splat(16.0), low), S::splat(32.0));
         let scale = |group: usize| d * f32::from(b.add(192 + group).cast::<i8>().read());
         S::mul(q, S::splat_halves(scale(2 * part), scale(2 * part + 1)))
