@@ -33,8 +33,8 @@ pub(super) struct Shared<T> {
     len: usize,
 }
 
-// SAFETY: `part` is the only access, and its caller vouches that parts are
-// disjoint.
+// SAFETY: what is behind it is reached by `part` or through the pointer alone,
+// both unsafe, and whoever does vouches that tasks touch disjoint elements.
 unsafe impl<T: Send> Sync for Shared<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Shared<T> {}

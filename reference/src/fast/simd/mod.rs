@@ -248,7 +248,7 @@ impl Isa {
         }
     }
 
-    /// Name in the engine's `simd` option.
+    /// Name in the engine's `kernels` option.
     pub(crate) fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
