@@ -238,10 +238,11 @@ impl Place<'_> {
     ) -> Result<Outcome> {
         // The engine is a guest: its panic is a finding, not our end.
         let guarded = panic::catch_unwind(AssertUnwindSafe(|| {
-            let model = engine
-                .engine
-                .open(&engine.model.artifact, &engine.own.options)
-                .map_err(SuiteError::Engine)?;
+            let open = || {
+                engine
+                    .engine
+                    .open(&engine.model.artifact, &engine.own.options)
+            };
             let (role, reference) = match &*baseline {
                 Baseline::Ran(series) => (Role::Candidate, Some(series)),
                 Baseline::Pending | Baseline::Failed => (Role::Baseline, None),
@@ -259,7 +260,7 @@ impl Place<'_> {
             let version = engine.engine.describe().version;
             let name = format!("{} {version}", engine.own);
             let mut cell = Cell {
-                model: &*model,
+                open: &open,
                 variant: &variant,
                 input: self.suite.input(&self.plan.engines[0]),
                 role,

@@ -12,9 +12,9 @@ use crate::{Sample, SettingError, Settings, TextError};
 
 /// One engine to be put through one suite.
 pub struct Cell<'a> {
-    /// The opened model.
-    pub model: &'a dyn Model,
-    /// Opens the same engine once more with one option changed.
+    /// Opens the engine on its model.
+    pub open: Open<'a>,
+    /// Opens the same engine with one option changed.
     pub variant: Variant<'a>,
     /// What the engine is asked to read.
     pub input: Input<'a>,
@@ -42,7 +42,11 @@ pub struct Cell<'a> {
     pub samples: &'a mut dyn FnMut(Sample),
 }
 
-/// Opens an engine once more with option `.0` set to `.1`; `None` when it has
+/// Opens an engine on its model, anew at every call: what opening costs belongs to
+/// the suite that asks for it.
+pub type Open<'a> = &'a dyn Fn() -> Result<Box<dyn Model>, EngineError>;
+
+/// Opens an engine with option `.0` set to `.1`; `None` when it has
 /// no such option.
 pub type Variant<'a> = &'a dyn Fn(&str, &str) -> Option<Result<Box<dyn Model>, EngineError>>;
 

@@ -13,7 +13,7 @@ pub mod perplexity;
 mod settings;
 mod text;
 
-pub use cell::{Cell, Input, Role, Shard, SuiteError, Variant};
+pub use cell::{Cell, Input, Open, Role, Shard, SuiteError, Variant};
 pub use logits_file::{LogitsFile, LogitsFileError, LogitsWriter};
 pub use measurement::{Better, Comparison, Gate, Measurement, Sample, Series};
 pub use settings::{Setting, SettingError, Settings};

@@ -114,7 +114,9 @@ impl Suite for Parity {
     fn run(&self, cell: &mut Cell<'_>) -> Result<Vec<Measurement>, SuiteError> {
         let plan = Plan::read(&cell.input)?;
         let windows = &plan.windows;
-        let context = cell.model.config().context;
+        let model = (cell.open)()?;
+        let model = &*model;
+        let context = model.config().context;
         if windows.length() > context {
             return Err(SettingError::Value {
                 key: CTX.key.into(),
@@ -125,25 +127,25 @@ impl Suite for Parity {
         }
         // One pass over the windows, then the first one again in two ways.
         let steps = (windows.count() + 1) as u64;
-        let first = prefill(cell.model, windows.first())?;
+        let first = prefill(model, windows.first())?;
         let mark = match cell.role {
             Role::Baseline => {
-                let mark = Mark::set(cell.model, cell.variant, windows.first(), &first)?;
+                let mark = Mark::set(model, cell.variant, windows.first(), &first)?;
                 write_json(&cell.scratch.join(MARK), &mark)?;
                 mark
             }
             Role::Candidate => read_json(&cell.scratch.join(MARK))?,
         };
-        let mut forward = Forward::new(cell, &plan, mark)?;
+        let mut forward = Forward::new(cell, model, &plan, mark)?;
         for (index, window) in windows.iter().enumerate() {
             forward.window(cell, index, window)?;
             (cell.progress)(index as u64 + 1, steps);
         }
         let repeated = forward.first.take().unwrap_or_default();
-        let mut measurements = forward.finish(cell)?;
+        let mut measurements = forward.finish()?;
         measurements.push(differing_logits(&first, &repeated));
         let start = &windows.first()[..plan.decode_tokens];
-        measurements.push(prefill_against_decode(cell.model, start, &first, &mark)?);
+        measurements.push(prefill_against_decode(model, start, &first, &mark)?);
         (cell.progress)(steps, steps);
         Ok(measurements)
     }
@@ -181,7 +183,8 @@ impl Plan {
 }
 
 /// The teacher-forced pass over all windows.
-struct Forward {
+struct Forward<'a> {
+    model: &'a dyn Model,
     /// Where the logits go: for the candidates, and to be kept.
     writers: Vec<LogitsWriter>,
     mark: Mark,
@@ -194,10 +197,15 @@ struct Forward {
     first: Option<Logits>,
 }
 
-impl Forward {
-    fn new(cell: &Cell<'_>, plan: &Plan, mark: Mark) -> Result<Self, SuiteError> {
+impl<'a> Forward<'a> {
+    fn new(
+        cell: &Cell<'_>,
+        model: &'a dyn Model,
+        plan: &Plan,
+        mark: Mark,
+    ) -> Result<Self, SuiteError> {
         let (count, length) = (plan.windows.count(), plan.windows.length());
-        let config = cell.model.config();
+        let config = model.config();
         let shared = cell.scratch.join("parity-baseline.npy");
         let mut writers = Vec::new();
         let baseline = match cell.role {
@@ -207,7 +215,7 @@ impl Forward {
             }
             Role::Candidate => Some((
                 LogitsFile::open(&shared, count, length, config.vocab)?,
-                mark.nmse_bound(cell.model.numerics(), config),
+                mark.nmse_bound(model.numerics(), config),
             )),
         };
         if plan.save_logits {
@@ -218,6 +226,7 @@ impl Forward {
             write_tokens(&path, count, plan.windows.tokens())?;
         }
         Ok(Self {
+            model,
             writers,
             mark,
             baseline,
@@ -233,7 +242,7 @@ impl Forward {
         index: usize,
         tokens: &[u32],
     ) -> Result<(), SuiteError> {
-        let logits = prefill(cell.model, tokens)?;
+        let logits = prefill(self.model, tokens)?;
         for writer in &mut self.writers {
             writer.push(&logits)?;
         }
@@ -269,13 +278,13 @@ impl Forward {
         Ok(())
     }
 
-    fn finish(self, cell: &Cell<'_>) -> Result<Vec<Measurement>, SuiteError> {
+    fn finish(self) -> Result<Vec<Measurement>, SuiteError> {
         for writer in self.writers {
             writer.finish()?;
         }
         let mut measurements = match &self.baseline {
             Some((_, bound)) => {
-                let because = self.mark.reason(cell.model.numerics());
+                let because = self.mark.reason(self.model.numerics());
                 self.divergence.measurements(*bound, &because)
             }
             None => vec![self.mark.measurement()],

@@ -46,7 +46,7 @@ pub(super) struct Place {
 impl Place {
     /// In the file the user named, one for each shard, or else in the run's
     /// scratch folder.
-    pub(super) fn new(cell: &Cell<'_>, named: &str, windows: &[Window]) -> Self {
+    pub(super) fn new(cell: &Cell<'_>, vocab: usize, named: &str, windows: &[Window]) -> Self {
         let whole = cell.shard.count() == 1;
         let path = match named {
             "" => cell.scratch.join("perplexity-baseline.npy"),
@@ -70,7 +70,7 @@ impl Place {
                 engine: cell.engine.into(),
                 tokens_sha256: sha256_hex(&tokens),
                 rows: windows.iter().map(|window| window.targets.len()).sum(),
-                vocab: cell.model.config().vocab,
+                vocab,
             },
             kept: !named.is_empty(),
         }

@@ -132,7 +132,8 @@ impl Suite for Perplexity {
 
     fn run(&self, cell: &mut Cell<'_>) -> Result<Vec<Measurement>, SuiteError> {
         let mut plan = Plan::read(&cell.input)?;
-        let (ctx, context) = (plan.ctx, cell.model.config().context);
+        let model = (cell.open)()?;
+        let (ctx, context) = (plan.ctx, model.config().context);
         if ctx > context {
             return Err(SettingError::Value {
                 key: CTX.key.into(),
@@ -144,7 +145,7 @@ impl Suite for Perplexity {
         let mut index = 0..;
         plan.windows
             .retain(|_| index.next().is_some_and(|case| cell.shard.takes(case)));
-        Pass::new(cell, &plan)?.run(cell, &plan)?;
+        Pass::new(cell, &*model, &plan)?.run(cell, &*model, &plan)?;
         Ok(Vec::new())
     }
 
@@ -251,8 +252,8 @@ struct Pass {
 }
 
 impl Pass {
-    fn new(cell: &Cell<'_>, plan: &Plan) -> Result<Self, SuiteError> {
-        let place = Place::new(cell, &plan.base_logits, &plan.windows);
+    fn new(cell: &Cell<'_>, model: &dyn Model, plan: &Plan) -> Result<Self, SuiteError> {
+        let place = Place::new(cell, model.config().vocab, &plan.base_logits, &plan.windows);
         let mut pass = Self {
             writer: None,
             kept: None,
@@ -273,7 +274,12 @@ impl Pass {
         Ok(pass)
     }
 
-    fn run(mut self, cell: &mut Cell<'_>, plan: &Plan) -> Result<(), SuiteError> {
+    fn run(
+        mut self,
+        cell: &mut Cell<'_>,
+        model: &dyn Model,
+        plan: &Plan,
+    ) -> Result<(), SuiteError> {
         let record = |cell: &mut Cell<'_>, metric, unit, index, value| {
             (cell.samples)(Sample {
                 case: plan.case,
@@ -283,9 +289,8 @@ impl Pass {
                 value,
             });
         };
-        let bits = bits_per_weight(cell);
+        let bits = bits_per_weight(model, cell.model_bytes);
         record(cell, "bits_per_weight", "bit", 0, bits);
-        let model = cell.model;
         let mut session = model.session()?;
         for (done, window) in plan.windows.iter().enumerate() {
             let bytes = text_bytes(cell.input.tokenizer, window)?;
@@ -376,7 +381,7 @@ fn text_bytes(tokenizer: &dyn Tokenizer, window: &Window) -> Result<usize, Suite
 
 /// What a weight costs: in the engine's format by that format's layout, or as
 /// the model is stored if that is less.
-fn bits_per_weight(cell: &Cell<'_>) -> f64 {
-    let stored = 8.0 * cell.model_bytes as f64 / cell.model.config().parameters as f64;
-    stored.min(cell.model.numerics().weights.bits_per_weight())
+fn bits_per_weight(model: &dyn Model, model_bytes: u64) -> f64 {
+    let stored = 8.0 * model_bytes as f64 / model.config().parameters as f64;
+    stored.min(model.numerics().weights.bits_per_weight())
 }
