@@ -191,10 +191,10 @@ impl Place<'_> {
             .map(|sample| SampleRow {
                 cell: &cell,
                 suite,
-                case: sample.case,
+                case: &sample.case,
                 engine: &spec,
-                metric: sample.metric,
-                unit: sample.unit,
+                metric: &sample.metric,
+                unit: &sample.unit,
                 index: sample.index,
                 value: sample.value,
             })
@@ -281,7 +281,7 @@ impl Place<'_> {
             if !suite.divisible() {
                 return Ok((measurements, Series::default()));
             }
-            let series: Series = samples.iter().copied().collect();
+            let series: Series = samples.iter().cloned().collect();
             // A share of the samples has no figures worth judging.
             if self.plan.shard == Shard::WHOLE {
                 measurements.extend(suite.figures(&self.suite.settings, &series, reference)?);

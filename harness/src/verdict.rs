@@ -90,7 +90,7 @@ pub(crate) fn judge(suite: &str, measurement: Measurement, gates: &[UserGate]) -
     };
     Metric {
         name,
-        unit: measurement.unit.into(),
+        unit: measurement.unit.into_owned(),
         better: match measurement.better {
             suites::Better::Lower => Better::Lower,
             suites::Better::Higher => Better::Higher,
@@ -121,20 +121,19 @@ mod tests {
 
     fn measurement(value: f64) -> Measurement {
         Measurement {
-            case: "teacher_forced",
-            metric: "kl_mean",
-            unit: "nat",
-            better: suites::Better::Lower,
-            value,
-            n: 1,
-            interval: None,
             gate: Some(Gate {
                 comparison: Comparison::AtMost,
                 bound: 1.0,
                 because: "derived".into(),
             }),
-            headline: true,
-            ranks: false,
+            ..Measurement::new(
+                "teacher_forced",
+                "kl_mean",
+                "nat",
+                suites::Better::Lower,
+                value,
+                1,
+            )
         }
     }
 

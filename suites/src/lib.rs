@@ -15,7 +15,7 @@ mod text;
 
 pub use cell::{Cell, Input, Open, Role, Shard, SuiteError, Variant};
 pub use logits_file::{LogitsFile, LogitsFileError, LogitsWriter};
-pub use measurement::{Better, Comparison, Gate, Measurement, Sample, Series};
+pub use measurement::{Better, Comparison, Gate, Label, Measurement, Sample, Series};
 pub use settings::{Setting, SettingError, Settings};
 pub use text::{TextError, Windows};
 

@@ -1,20 +1,25 @@
 //! What a suite hands back.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use stats::Interval;
 
+/// Name of a case, a metric or a unit: most are known when a suite is written, some
+/// come from what it reads.
+pub type Label = Cow<'static, str>;
+
 /// One raw observation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// Case within the suite, e.g. `heldout`.
-    pub case: &'static str,
+    pub case: Label,
     /// What was observed.
-    pub metric: &'static str,
+    pub metric: Label,
     /// Its unit.
-    pub unit: &'static str,
+    pub unit: Label,
     /// Position in the series; what it counts is the suite's to say.
     pub index: u64,
     /// The observation.
@@ -44,21 +49,21 @@ impl FromIterator<Sample> for Series {
     fn from_iter<I: IntoIterator<Item = Sample>>(samples: I) -> Self {
         let mut series = Self::default();
         for sample in samples {
-            series.push(sample.case, sample.metric, sample.index, sample.value);
+            series.push(&sample.case, &sample.metric, sample.index, sample.value);
         }
         series
     }
 }
 
 /// A figure computed from samples.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
     /// Case within the suite.
-    pub case: &'static str,
+    pub case: Label,
     /// Name, unique within suite and case.
-    pub metric: &'static str,
+    pub metric: Label,
     /// Unit of `value`.
-    pub unit: &'static str,
+    pub unit: Label,
     /// Which direction is good.
     pub better: Better,
     /// The figure.
@@ -75,6 +80,31 @@ pub struct Measurement {
     pub ranks: bool,
 }
 
+impl Measurement {
+    /// A figure without interval or gate that does not make headlines.
+    pub fn new(
+        case: impl Into<Label>,
+        metric: impl Into<Label>,
+        unit: impl Into<Label>,
+        better: Better,
+        value: f64,
+        n: u64,
+    ) -> Self {
+        Self {
+            case: case.into(),
+            metric: metric.into(),
+            unit: unit.into(),
+            better,
+            value,
+            n,
+            interval: None,
+            gate: None,
+            headline: false,
+            ranks: false,
+        }
+    }
+}
+
 /// Which direction of a figure is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -88,7 +118,7 @@ pub enum Better {
 }
 
 /// A demand on a figure.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gate {
     /// How the figure is held against the bound.
     pub comparison: Comparison,
@@ -99,7 +129,8 @@ pub struct Gate {
 }
 
 /// How a figure is held against a bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Comparison {
     /// The figure must not exceed the bound.
     AtMost,

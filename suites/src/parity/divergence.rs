@@ -101,34 +101,24 @@ impl Divergence {
     pub(super) fn measurements(&self, nmse_bound: f64, because: &str) -> Vec<Measurement> {
         let n = self.rows.len();
         let mean = |f: fn(&Row) -> f64| self.rows.iter().map(f).sum::<f64>() / n as f64;
-        let ratio = |metric, unit, better, headline, f: fn(&Row) -> f64, d: fn(&Row) -> f64| {
+        let ratio = |metric: &'static str,
+                     unit: &'static str,
+                     better,
+                     headline,
+                     f: fn(&Row) -> f64,
+                     d: fn(&Row) -> f64| {
             let blocks = self.blocks(f, d);
             let total = |part: fn(&Block) -> f64| blocks.iter().map(part).sum::<f64>();
+            let value = total(|b| b.numerator) / total(|b| b.denominator);
             Measurement {
-                case: super::CASE,
-                metric,
-                unit,
-                better,
-                value: total(|b| b.numerator) / total(|b| b.denominator),
-                n: n as u64,
                 interval: interval_of_mean(&blocks),
-                gate: None,
                 headline,
-                ranks: false,
+                ..Measurement::new(super::CASE, metric, unit, better, value, n as u64)
             }
         };
         let one = |_: &Row| 1.0;
-        let extreme = |metric, unit, value: f64| Measurement {
-            case: super::CASE,
-            metric,
-            unit,
-            better: Better::Lower,
-            value,
-            n: n as u64,
-            interval: None,
-            gate: None,
-            headline: false,
-            ranks: false,
+        let extreme = |metric: &'static str, unit: &'static str, value: f64| {
+            Measurement::new(super::CASE, metric, unit, Better::Lower, value, n as u64)
         };
 
         let mut kl: Vec<f64> = self.rows.iter().map(|row| row.kl).collect();

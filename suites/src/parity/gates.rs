@@ -108,22 +108,12 @@ impl Mark {
 
     /// The gain, for the record.
     pub(super) fn measurement(&self) -> Measurement {
-        Measurement {
-            case: super::CASE,
-            metric: if self.measured {
-                "noise_gain"
-            } else {
-                "noise_gain_bound"
-            },
-            unit: "1",
-            better: Better::Equal,
-            value: self.gain,
-            n: 1,
-            interval: None,
-            gate: None,
-            headline: false,
-            ranks: false,
-        }
+        let metric = if self.measured {
+            "noise_gain"
+        } else {
+            "noise_gain_bound"
+        };
+        Measurement::new(super::CASE, metric, "1", Better::Equal, self.gain, 1)
     }
 
     /// Names what a bound was derived from.

@@ -262,9 +262,9 @@ impl<'a> Forward<'a> {
                 let at = (index * tokens.len() + position) as u64;
                 for (metric, unit, value) in row.samples() {
                     (cell.samples)(Sample {
-                        case: CASE,
-                        metric,
-                        unit,
+                        case: CASE.into(),
+                        metric: metric.into(),
+                        unit: unit.into(),
                         index: at,
                         value,
                     });
@@ -292,20 +292,20 @@ impl<'a> Forward<'a> {
         let tokens = self.nll.iter().map(|block| block.denominator).sum::<f64>();
         let nats = self.nll.iter().map(|block| block.numerator).sum::<f64>();
         measurements.push(Measurement {
-            case: CASE,
-            metric: "perplexity",
-            unit: "1",
-            better: Better::Lower,
-            value: (nats / tokens).exp(),
-            n: tokens as u64,
             interval: interval_of_mean(&self.nll).map(|interval| Interval {
                 low: interval.low.exp(),
                 high: interval.high.exp(),
                 ..interval
             }),
-            gate: None,
             headline: true,
-            ranks: false,
+            ..Measurement::new(
+                CASE,
+                "perplexity",
+                "1",
+                Better::Lower,
+                (nats / tokens).exp(),
+                tokens as u64,
+            )
         });
         Ok(measurements)
     }
@@ -368,21 +368,21 @@ fn differing_logits(first: &Logits, repeated: &Logits) -> Measurement {
         .zip(repeated.values())
         .filter(|(a, b)| a.to_bits() != b.to_bits())
         .count();
+    let (value, n) = (differing as f64, first.values().len() as u64);
     Measurement {
-        case: "repeat",
-        metric: "differing_logits",
-        unit: "logits",
-        better: Better::Lower,
-        value: differing as f64,
-        n: first.values().len() as u64,
-        interval: None,
         gate: Some(Gate {
             comparison: Comparison::Exactly,
             bound: 0.0,
             because: "an engine gives the same bits for the same tokens".into(),
         }),
-        headline: false,
-        ranks: false,
+        ..Measurement::new(
+            "repeat",
+            "differing_logits",
+            "logits",
+            Better::Lower,
+            value,
+            n,
+        )
     }
 }
 
@@ -408,16 +408,16 @@ fn prefill_against_decode(
         noise += n;
         signal += s;
     }
+    let n = tokens.len() as u64;
     Ok(Measurement {
-        case: "prefill_decode",
-        metric: "nmse",
-        unit: "1",
-        better: Better::Lower,
-        value: noise / signal,
-        n: tokens.len() as u64,
-        interval: None,
         gate: Some(mark.same_weights(model.numerics(), model.config())),
-        headline: false,
-        ranks: false,
+        ..Measurement::new(
+            "prefill_decode",
+            "nmse",
+            "1",
+            Better::Lower,
+            noise / signal,
+            n,
+        )
     })
 }

@@ -289,17 +289,10 @@ impl Figures<'_> {
         value: f64,
         interval: Option<Interval>,
     ) -> Measurement {
+        let n = self.tokens.nll.len() as u64;
         Measurement {
-            case: self.case,
-            metric,
-            unit,
-            better,
-            value,
-            n: self.tokens.nll.len() as u64,
             interval,
-            gate: None,
-            headline: false,
-            ranks: false,
+            ..Measurement::new(self.case, metric, unit, better, value, n)
         }
     }
 }

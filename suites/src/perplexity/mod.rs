@@ -280,15 +280,16 @@ impl Pass {
         model: &dyn Model,
         plan: &Plan,
     ) -> Result<(), SuiteError> {
-        let record = |cell: &mut Cell<'_>, metric, unit, index, value| {
-            (cell.samples)(Sample {
-                case: plan.case,
-                metric,
-                unit,
-                index,
-                value,
-            });
-        };
+        let record =
+            |cell: &mut Cell<'_>, metric: &'static str, unit: &'static str, index, value| {
+                (cell.samples)(Sample {
+                    case: plan.case.into(),
+                    metric: metric.into(),
+                    unit: unit.into(),
+                    index,
+                    value,
+                });
+            };
         let bits = bits_per_weight(model, cell.model_bytes);
         record(cell, "bits_per_weight", "bit", 0, bits);
         let mut session = model.session()?;
