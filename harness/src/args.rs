@@ -70,7 +70,7 @@ pub(crate) struct RunArguments {
 
     /// Engine to judge, repeatable, as id[:key=value,…]
     ///
-    /// Without any, the reference engine runs in f16, q8_0, q4_k and q4_0 and is held
+    /// Without any, the reference engine runs in f16, q8_0 and q4_k and is held
     /// against itself in f32. `harness engines` lists ids and options. Every engine also takes
     /// model=PATH, to run another model than the rest.
     #[arg(long = "engine", value_name = "ENGINE")]

@@ -13,7 +13,7 @@ const TWO_ENGINES: [&str; 4] = [
     "--engine",
     "reference:weights=f16",
     "--engine",
-    "reference:weights=q4_0",
+    "reference:weights=q8_0",
 ];
 
 fn harness(folder: &Path, arguments: &[&str]) -> Output {
@@ -49,7 +49,7 @@ fn metric<'a>(cell: &'a Value, name: &str) -> &'a Value {
 }
 
 #[test]
-fn four_bits_against_sixteen() {
+fn eight_bits_against_sixteen() {
     let folder = TempDir::new().unwrap();
     let arguments = [&QUICK[..], &TWO_ENGINES, &["--out", "r"]].concat();
     ends(folder.path(), &arguments, 0);
@@ -59,28 +59,28 @@ fn four_bits_against_sixteen() {
         let metric = metric(cell, &format!("perplexity.llama_cpp.{name}"));
         metric["value"].as_f64().unwrap()
     };
-    // Eight chunks of 256 tokens, the latter halves but for the first of each scored.
+    // Thirty-two chunks of 256 tokens, the latter halves but for the first of each scored.
     let growth = metric(cell, "perplexity.llama_cpp.delta_pct");
-    assert_eq!(growth["n"], 8 * 127);
+    assert_eq!(growth["n"], 32 * 127);
     assert_eq!(growth["verdict"], "pass");
     assert!(growth["ci_low"].as_f64().unwrap() < growth["ci_high"].as_f64().unwrap());
     assert!((value("delta_pct") - 100.0 * value("ln_ratio").exp_m1()).abs() < 1e-9);
     assert!(
         value("kld_mean") > 0.0 && value("same_top") < 1.0,
-        "q4_0 cannot be lossless"
+        "q8_0 cannot be lossless"
     );
-    assert_eq!(value("bits_per_weight"), 4.5);
+    assert_eq!(value("bits_per_weight"), 8.5);
 
     // Raw samples add up to the figures.
     let mut nll = Vec::new();
     let mut reader = csv::Reader::from_path(folder.path().join("r/samples.csv")).unwrap();
     for row in reader.records() {
         let row = row.unwrap();
-        if &row[3] == "reference:weights=q4_0" && &row[4] == "nll" {
+        if &row[3] == "reference:weights=q8_0" && &row[4] == "nll" {
             nll.push(row[7].parse::<f64>().unwrap());
         }
     }
-    assert_eq!(nll.len(), 8 * 127, "one sample a token");
+    assert_eq!(nll.len(), 32 * 127, "one sample a token");
     let mean = nll.iter().sum::<f64>() / nll.len() as f64;
     assert!((mean.exp() / value("ppl") - 1.0).abs() < 1e-12);
 }
@@ -319,7 +319,7 @@ fn baseline_logits_are_kept_and_reused_by_what_they_are_of() {
     run("first", &TWO_ENGINES, 0);
     let path = folder.path().join("base.npy");
     let kept = fs::read(&path).unwrap();
-    assert_eq!(kept.len(), 128 + 4 * 8 * 127 * 4096);
+    assert_eq!(kept.len(), 128 + 4 * 32 * 127 * 4096);
     run("second", &TWO_ENGINES, 0);
     let samples = |run: &str| fs::read(folder.path().join(run).join("samples.csv")).unwrap();
     assert!(samples("first") == samples("second"), "other samples");

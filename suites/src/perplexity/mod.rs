@@ -56,7 +56,8 @@ const STRIDE: Setting = Setting {
 const CHUNKS: Setting = Setting {
     key: "chunks",
     default: "50",
-    quick: "8",
+    // Fewer, and the interval of delta_pct is as wide as its gate.
+    quick: "32",
     unit: "windows",
     help: "how many windows to read from the start of the text; 0 reads them all",
 };
