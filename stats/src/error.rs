@@ -46,8 +46,8 @@ pub enum StatsError {
         /// The fewest that would do.
         needed: usize,
     },
-    /// The bootstrap has too few resamples to resolve its tails.
-    #[error("{resamples} resamples are too few for this confidence; {needed} are needed")]
+    /// The bootstrap or permutation test has too few resamples to resolve its tails.
+    #[error("{resamples} resamples are too few for this level; {needed} are needed")]
     TooFewResamples {
         /// Resamples asked for.
         resamples: usize,
@@ -68,6 +68,34 @@ pub enum StatsError {
         /// Trials given.
         trials: u64,
     },
+    /// Something is no p-value.
+    #[error("p-value {index} must be between 0 and 1, not {p}")]
+    BadPValue {
+        /// Position of the first offending value.
+        index: usize,
+        /// The value.
+        p: f64,
+    },
+    /// The significance level is not inside (0, 1).
+    #[error("a significance level is a fraction between 0 and 1 (exclusive), not {alpha}")]
+    BadAlpha {
+        /// The level asked for.
+        alpha: f64,
+    },
+    /// Paired samples are not in pairs.
+    #[error("{left} samples cannot be paired with {right}")]
+    LengthMismatch {
+        /// Samples on one side.
+        left: usize,
+        /// Samples on the other side.
+        right: usize,
+    },
+    /// All abscissas are equal, so that no line has a slope.
+    #[error("all x are equal; a slope needs two that differ")]
+    NoSpread,
+    /// A block of a permutation must hold a sample at least.
+    #[error("a permutation moves blocks of one sample at least, not of none")]
+    NoBlock,
     /// The statistic overflowed or is undefined on the sample or a resample of it.
     #[error("the statistic is not a finite number on the sample or one of its resamples")]
     StatisticNotFinite,
@@ -84,6 +112,15 @@ pub(crate) fn error_rate(confidence: f64) -> Result<f64, StatsError> {
         Ok(1.0 - confidence)
     } else {
         Err(StatsError::BadConfidence { confidence })
+    }
+}
+
+/// A significance level inside (0, 1).
+pub(crate) fn check_alpha(alpha: f64) -> Result<(), StatsError> {
+    if alpha > 0.0 && alpha < 1.0 {
+        Ok(())
+    } else {
+        Err(StatsError::BadAlpha { alpha })
     }
 }
 

@@ -35,6 +35,9 @@ pub enum Method {
     /// Student's t with the sample's standard error, or the delete-one-block
     /// jackknife's.
     StudentT,
+    /// Order statistics: two of the samples, of their pairwise differences or of
+    /// their pairwise slopes. No assumption about the distribution.
+    OrderStatistic,
     /// Every resample gives the same value. The interval has no width, which
     /// says that this sample shows no variation, not that there is none: for
     /// "0 differences in n tokens" quote a [`wilson_interval`](crate::wilson_interval) too.

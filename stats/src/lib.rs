@@ -34,21 +34,45 @@
 
 mod blocks;
 mod bootstrap;
+mod change_points;
+mod energy;
 mod error;
 mod interval;
+mod mann_whitney;
+mod multiplicity;
 mod order_statistic;
+mod outliers;
+mod paired_counts;
 mod percentile;
+mod permutation;
+mod prediction;
 mod proportion;
+mod ranks;
+mod shift;
+mod slope;
 mod summary;
+mod validity;
+mod warm_up;
 
 pub use blocks::{BCA_FROM_BLOCKS, Block, ratio_interval};
 pub use bootstrap::{BootstrapOptions, bootstrap_interval};
+pub use change_points::{ChangePoint, ChangePointOptions, Direction, e_divisive, pelt};
 pub use error::StatsError;
 pub use interval::{Estimate, Interval, Method};
+pub use mann_whitney::{Alternative, MannWhitney, mann_whitney};
+pub use multiplicity::{benjamini_hochberg, holm};
 pub use order_statistic::{
     min_samples_for_quantile, min_samples_for_quantile_interval, quantile_interval,
     quantile_upper_bound,
 };
+pub use outliers::{OutlierClass, OutlierCounts, TukeyFences};
+pub use paired_counts::{McNemar, PairedCounts, mcnemar};
 pub use percentile::{median, percentile};
+pub use permutation::PermutationOptions;
+pub use prediction::prediction_interval;
 pub use proportion::wilson_interval;
+pub use shift::{detectable_shift, hodges_lehmann};
+pub use slope::theil_sen;
 pub use summary::{mean, mean_interval, sample_std, scaled_mad};
+pub use validity::{max_over_limit, min_queries};
+pub use warm_up::{WarmUp, warm_up};

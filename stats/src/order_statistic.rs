@@ -4,7 +4,7 @@ use crate::error::{StatsError, check_sorted, error_rate, tail};
 use crate::interval::Interval;
 
 /// A tail probability this much over its limit (relatively) is rounding, not excess.
-const ROUNDING: f64 = 1e-12;
+pub(crate) const ROUNDING: f64 = 1e-12;
 
 /// A two-sided confidence interval for the population's `p`-quantile, from two
 /// of the ascending samples. No assumption about the distribution.
@@ -122,7 +122,7 @@ pub fn min_samples_for_quantile_interval(p: f64, confidence: f64) -> Result<usiz
     Ok(samples_to_exceed(p.max(1.0 - p), tail(confidence)?))
 }
 
-fn check_level(p: f64) -> Result<(), StatsError> {
+pub(crate) fn check_level(p: f64) -> Result<(), StatsError> {
     if p > 0.0 && p < 1.0 {
         Ok(())
     } else {
@@ -143,7 +143,7 @@ fn samples_to_exceed(share: f64, allowed: f64) -> usize {
     (whole as usize).max(1)
 }
 
-fn binomial(n: usize, p: f64) -> Result<Binomial, StatsError> {
+pub(crate) fn binomial(n: usize, p: f64) -> Result<Binomial, StatsError> {
     Binomial::new(p, n as u64).map_err(|_| StatsError::BadProbability { p })
 }
 

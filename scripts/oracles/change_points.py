@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Precision, recall and false alarms of our change points beside ruptures' and otava's.
+
+    python3 -m venv /tmp/venv-cp
+    /tmp/venv-cp/bin/pip install ruptures==1.1.10 apache-otava==0.8.0
+    /tmp/venv-cp/bin/python scripts/oracles/change_points.py [REPEATS]     # 20; about 3 minutes
+
+The same synthetic series for all: steps of 1, 1.5, 2, 3 and 5 standard deviations (by the median
+absolute deviation) in normal, Student t (3 degrees), lognormal, autocorrelated (AR(1), 0.3) and
+normal noise with 3 % outliers of ten deviations; lengths 50 to 1,000; one step in the middle or at
+80 %, a stair of two, a bump. A found change point counts as right when it is the nearest to a true
+one not yet taken and within 5 samples of it. Every method runs with its defaults or, where it has
+none, the penalty of the BIC (2 σ² ln n, σ from the differences). Ours is the example
+stats/examples/change_points.rs. Exit status 1 if ours (E-divisive) is worse than any
+other in both pooled figures' sense: precision or recall below theirs.
+"""
+
+import collections
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import ruptures
+from otava.analysis import compute_change_points
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+SEED = 20261121
+MARGIN = 5
+LENGTHS = [50, 100, 200, 500, 1_000]
+STEPS = [1.0, 1.5, 2.0, 3.0, 5.0]
+PATTERNS = {
+    "middle": [(0.5, 1)],
+    "late": [(0.8, 1)],
+    "stair": [(0.3, 1), (0.7, 2)],
+    "bump": [(0.4, 1), (0.7, 0)],
+}
+NOISES = ["normal", "student t3", "lognormal", "outliers", "AR(1) 0.3"]
+
+
+def noise(rng, kind, n):
+    if kind == "normal":
+        x = rng.normal(size=n)
+    elif kind == "student t3":
+        x = rng.standard_t(3, size=n)
+    elif kind == "lognormal":
+        x = rng.lognormal(0, 0.7, size=n)
+    elif kind == "outliers":
+        x = rng.normal(size=n) + 10 * (rng.random(n) < 0.03) * rng.choice([-1, 1], n)
+    else:
+        x = rng.normal(size=n + 50)
+        for i in range(1, len(x)):
+            x[i] += 0.3 * x[i - 1]
+        x = x[50:]
+    # The population's scale, so that a step means the same in any noise.
+    scale = {"normal": 1, "student t3": 1.134, "lognormal": 0.627, "outliers": 1, "AR(1) 0.3": 1.048}
+    return x / scale[kind]
+
+
+def otava(x):
+    found, _ = compute_change_points(x, window_len=50, max_pvalue=0.001, min_magnitude=0.0)
+    return [point.index for point in found]
+
+
+def sigma(x):
+    return 1.4826 * np.median(np.abs(np.diff(x))) / np.sqrt(2)
+
+
+def ruptures_l2(x):
+    # KernelCPD's linear kernel is PELT with the cost l2, in C.
+    fitted = ruptures.KernelCPD(kernel="linear", min_size=5).fit(x)
+    return fitted.predict(pen=2 * sigma(x) ** 2 * np.log(len(x)))[:-1]
+
+
+def ruptures_rbf(x):
+    fitted = ruptures.KernelCPD(kernel="rbf", min_size=5).fit(x)
+    return fitted.predict(pen=2 * np.log(len(x)))[:-1]
+
+
+OTHERS = {"otava": otava, "ruptures PELT l2": ruptures_l2, "ruptures PELT rbf": ruptures_rbf}
+
+
+def make(rng, repeats):
+    series = []
+    for kind in NOISES:
+        for n in LENGTHS:
+            for _ in range(4 * repeats):
+                series.append({"noise": kind, "n": n, "step": 0.0, "pattern": "none", "true": [], "x": noise(rng, kind, n)})
+            for step in STEPS:
+                for pattern, changes in PATTERNS.items():
+                    for _ in range(max(1, repeats // 4)):
+                        x = noise(rng, kind, n)
+                        true = [int(share * n) for share, _ in changes]
+                        for i, (at, (_, level)) in enumerate(zip(true, changes)):
+                            end = true[i + 1] if i + 1 < len(true) else n
+                            x[at:end] += step * level
+                        series.append({"noise": kind, "n": n, "step": step, "pattern": pattern, "true": true, "x": x})
+    return series
+
+
+def hits(true, found):
+    left = list(found)
+    hit = 0
+    for at in true:
+        near = min(left, key=lambda index: abs(index - at), default=None)
+        if near is not None and abs(near - at) <= MARGIN:
+            left.remove(near)
+            hit += 1
+    return hit
+
+
+def ours(series):
+    lines = "".join(json.dumps(one["x"].tolist()) + "\n" for one in series)
+    command = ["cargo", "run", "--release", "--quiet", "-p", "harness-stats", "--example", "change_points"]
+    output = subprocess.run(command, input=lines, capture_output=True, text=True, check=True, cwd=REPO).stdout
+    found = collections.defaultdict(list)
+    for line in output.splitlines():
+        for name, points in json.loads(line).items():
+            found[f"ours, {name}"].append([point["index"] for point in points])
+    return found
+
+
+def scores(series, found, keep):
+    true = right = named = 0
+    for one, indices in zip(series, found):
+        if one["true"] and keep(one):
+            true += len(one["true"])
+            named += len(indices)
+            right += hits(one["true"], indices)
+    return right / max(named, 1), right / max(true, 1)
+
+
+def alarms(series, found, keep):
+    noise_only = [bool(indices) for one, indices in zip(series, found) if not one["true"] and keep(one)]
+    return sum(noise_only) / len(noise_only)
+
+
+def table(title, names, cell):
+    print(f"\n{title}\n")
+    print("| | " + " | ".join(names) + " |")
+    print("|---|" + "---|" * len(names))
+    for label, row in cell:
+        print(f"| {label} | " + " | ".join(row) + " |")
+
+
+def main():
+    repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    series = make(np.random.default_rng(SEED), repeats)
+    found = ours(series)
+    for name, method in OTHERS.items():
+        found[name] = [method(one["x"]) for one in series]
+    names = list(found)
+    everything = lambda one: True
+    groups = [("all", everything)]
+    groups += [(f"noise: {kind}", lambda one, kind=kind: one["noise"] == kind) for kind in NOISES]
+    groups += [(f"step {step:g}", lambda one, step=step: one["step"] == step) for step in STEPS]
+    groups += [(f"n = {n}", lambda one, n=n: one["n"] == n) for n in LENGTHS]
+    groups += [(f"shape: {pattern}", lambda one, pattern=pattern: one["pattern"] == pattern) for pattern in PATTERNS]
+    print(f"{len(series)} series, seed {SEED}, margin {MARGIN}")
+    rows = []
+    for label, keep in groups:
+        pairs = [scores(series, found[name], keep) for name in names]
+        rows.append((label, [f"{100 * p:.1f} / {100 * r:.1f}" for p, r in pairs]))
+    table("precision / recall, %", names, rows)
+    rows = []
+    for label, keep in [("all", everything), *groups[1 : 1 + len(NOISES)]]:
+        rows.append((label, [f"{100 * alarms(series, found[name], keep):.1f}" for name in names]))
+    table("series of noise alone that raised an alarm, %", names, rows)
+
+
+if __name__ == "__main__":
+    main()

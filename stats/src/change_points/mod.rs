@@ -1,0 +1,215 @@
+//! Where a series changes, by how much, and how sure that is.
+
+mod divisive;
+mod pelt;
+
+use std::ops::Range;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::energy::Scan;
+use crate::error::{StatsError, check_finite, tail};
+use crate::interval::Estimate;
+use crate::permutation::PermutationOptions;
+use crate::shift::hodges_lehmann;
+
+pub use divisive::e_divisive;
+pub use pelt::pelt;
+
+/// Resamples behind a [`ChangePoint::bracket`], as many as a percentile bootstrap
+/// needs to expect five beyond either end at 95 %.
+const BRACKET_RESAMPLES: usize = 199;
+
+/// How change points are tested, and described.
+///
+/// ```
+/// use harness_stats::ChangePointOptions;
+///
+/// let options = ChangePointOptions::default();
+/// assert_eq!((options.test.alpha, options.min_segment), (0.05, 5));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ChangePointOptions {
+    /// The permutation test that admits a change point.
+    pub test: PermutationOptions,
+    /// The fewest samples between two change points, and before the first and
+    /// after the last. 5 are the fewest whose shift has an interval at 99 %.
+    pub min_segment: usize,
+    /// Confidence of the intervals of size and place.
+    pub confidence: f64,
+}
+
+impl Default for ChangePointOptions {
+    /// The default test, segments of 5, intervals of 95 %.
+    fn default() -> Self {
+        Self {
+            test: PermutationOptions::default(),
+            min_segment: 5,
+            confidence: 0.95,
+        }
+    }
+}
+
+/// Which way a series changed.
+///
+/// ```
+/// let json = serde_json::to_string(&harness_stats::Direction::Up)?;
+/// assert_eq!(json, r#""up""#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// The shift's interval is above zero.
+    Up,
+    /// The shift's interval is below zero.
+    Down,
+    /// The distribution changed, but not clearly its level: say, its spread.
+    Shape,
+}
+
+/// One change of a series.
+///
+/// ```
+/// use harness_stats::{ChangePointOptions, Direction, e_divisive};
+///
+/// let series: Vec<f64> = (0..40).map(|i| f64::from(i % 7) + if i < 20 { 0.0 } else { 9.0 }).collect();
+/// let found = e_divisive(&series, ChangePointOptions::default())?;
+/// assert_eq!(found.len(), 1);
+/// let change = found[0];
+/// assert_eq!((change.index, change.bracket, change.direction), (20, (19, 20), Direction::Up));
+/// assert!(change.size.interval.low > 7.0 && change.p <= 0.05);
+/// # Ok::<(), harness_stats::StatsError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ChangePoint {
+    /// The first sample after the change (from zero).
+    pub index: usize,
+    /// The last sample that is surely before the change and the first that is
+    /// surely after it, at the confidence asked for: the culprit is in between
+    /// or is the latter.
+    pub bracket: (usize, usize),
+    /// Which way.
+    pub direction: Direction,
+    /// The Hodges–Lehmann shift from the segment before to the segment after.
+    pub size: Estimate,
+    /// The p-value, in `(0, 1]`, which accounts for the choice of the index.
+    pub p: f64,
+}
+
+impl ChangePointOptions {
+    fn check(&self, series: &[f64]) -> Result<(), StatsError> {
+        self.test.check()?;
+        check_finite(series)?;
+        let shortest: Vec<f64> = vec![0.0; self.min_segment.max(1)];
+        // Refuses segments whose shift would have no interval.
+        hodges_lehmann(&shortest, &shortest, self.confidence)?;
+        let needed = 2 * self.min_segment;
+        if series.len() < needed {
+            return Err(StatsError::TooFew {
+                n: series.len(),
+                needed,
+            });
+        }
+        Ok(())
+    }
+
+    /// The lengths that the left part of a stretch may have.
+    fn lengths(&self, stretch: usize) -> std::ops::RangeInclusive<usize> {
+        self.min_segment..=stretch.saturating_sub(self.min_segment)
+    }
+}
+
+/// The stretches between change points.
+fn stretches(indices: &[usize], n: usize) -> Vec<Range<usize>> {
+    let starts = std::iter::once(0).chain(indices.iter().copied());
+    let ends = indices.iter().copied().chain(std::iter::once(n));
+    starts.zip(ends).map(|(start, end)| start..end).collect()
+}
+
+/// Moves each change point to the best split of the stretch between its
+/// neighbours, which a change point found before them need not be.
+fn relocate(series: &[f64], indices: &mut [usize], options: &ChangePointOptions) {
+    for place in 0..indices.len() {
+        let start = if place == 0 { 0 } else { indices[place - 1] };
+        let end = indices.get(place + 1).copied().unwrap_or(series.len());
+        let mut scan = Scan::new(&series[start..end]);
+        let stretch = std::mem::take(&mut scan.series);
+        if let Some(split) = scan.best(&stretch, options.lengths(stretch.len())) {
+            indices[place] = start + split.at;
+        }
+    }
+}
+
+/// Describes accepted change points, ascending, with their p-values.
+fn describe(
+    series: &[f64],
+    indices: &[usize],
+    p_values: &[f64],
+    options: &ChangePointOptions,
+) -> Result<Vec<ChangePoint>, StatsError> {
+    let stretches = stretches(indices, series.len());
+    let sides = stretches.windows(2);
+    let changes = indices.iter().zip(p_values).zip(sides);
+    changes
+        .map(|((&index, &p), sides)| {
+            let (before, after) = (&series[sides[0].clone()], &series[sides[1].clone()]);
+            let size = hodges_lehmann(before, after, options.confidence)?;
+            let direction = if size.interval.low > 0.0 {
+                Direction::Up
+            } else if size.interval.high < 0.0 {
+                Direction::Down
+            } else {
+                Direction::Shape
+            };
+            Ok(ChangePoint {
+                index,
+                bracket: bracket(before, after, sides[0].start, options)?,
+                direction,
+                size,
+                p,
+            })
+        })
+        .collect()
+}
+
+/// The percentile bootstrap of the place of a change: both sides are
+/// resampled with replacement, and the best split sought again.
+/// (M. Hušková, C. Kirch, Journal of Time Series Analysis 29, 2008.)
+fn bracket(
+    before: &[f64],
+    after: &[f64],
+    start: usize,
+    options: &ChangePointOptions,
+) -> Result<(usize, usize), StatsError> {
+    let tail = tail(options.confidence)?;
+    let mut stream = ChaCha8Rng::seed_from_u64(options.test.seed);
+    let both = [before, after].concat();
+    let mut resample = vec![0.0; both.len()];
+    let mut places = Vec::with_capacity(BRACKET_RESAMPLES);
+    for _ in 0..BRACKET_RESAMPLES {
+        for (index, value) in resample.iter_mut().enumerate() {
+            let drawn = if index < before.len() {
+                stream.random_range(0..before.len() as u64)
+            } else {
+                before.len() as u64 + stream.random_range(0..after.len() as u64)
+            };
+            *value = both[drawn as usize];
+        }
+        let mut scan = Scan::new(&resample);
+        let stretch = std::mem::take(&mut scan.series);
+        let split = scan.best(&stretch, 1..=stretch.len() - 1);
+        places.push(split.map_or(before.len(), |split| split.at));
+    }
+    places.sort_unstable();
+    let beyond = ((BRACKET_RESAMPLES + 1) as f64 * tail) as usize;
+    let low = places[beyond.saturating_sub(1)].min(before.len());
+    let high = places[BRACKET_RESAMPLES - beyond.max(1)].max(before.len());
+    Ok((start + low - 1, start + high))
+}
+
+#[cfg(test)]
+#[path = "../change_points_tests.rs"]
+mod tests;

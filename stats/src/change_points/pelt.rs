@@ -1,0 +1,174 @@
+use super::{ChangePoint, ChangePointOptions, describe, relocate};
+use crate::energy::Scan;
+use crate::error::StatsError;
+use crate::permutation::Permutations;
+use crate::ranks::Ranks;
+
+/// The penalty of a change point in units of `ln n`.
+const PENALTY: f64 = 3.0;
+
+/// The change points of a series, by PELT with a nonparametric cost: all of them
+/// are sought at once, so that changes which cancel (up and down again) do not hide
+/// each other, and each is then tested against its neighbourhood.
+pub fn pelt(series: &[f64], options: ChangePointOptions) -> Result<Vec<ChangePoint>, StatsError> {
+    options.check(series)?;
+    let mut indices = optimal_partition(series, options.min_segment);
+    relocate(series, &mut indices, &options);
+    let mut permutations = Permutations::new(options.test);
+    let mut p_values: Vec<f64> = (0..indices.len())
+        .map(|place| local_p(series, &indices, place, &options, &mut permutations))
+        .collect();
+    // The weakest leaves first; its neighbours then have more to be judged by.
+    while let Some(weakest) = (0..indices.len())
+        .filter(|&place| p_values[place] > options.test.alpha)
+        .max_by(|&a, &b| p_values[a].total_cmp(&p_values[b]))
+    {
+        indices.remove(weakest);
+        p_values.remove(weakest);
+        for place in weakest.saturating_sub(1)..(weakest + 1).min(indices.len()) {
+            p_values[place] = local_p(series, &indices, place, &options, &mut permutations);
+        }
+    }
+    describe(series, &indices, &p_values, &options)
+}
+
+/// The p-value of one change point, from the stretch between its neighbours.
+fn local_p(
+    series: &[f64],
+    indices: &[usize],
+    place: usize,
+    options: &ChangePointOptions,
+    permutations: &mut Permutations,
+) -> f64 {
+    let start = if place == 0 { 0 } else { indices[place - 1] };
+    let end = indices.get(place + 1).copied().unwrap_or(series.len());
+    let mut scan = Scan::new(&series[start..end]);
+    let stretch = std::mem::take(&mut scan.series);
+    let lengths = options.lengths(stretch.len());
+    let energy = |scan: &mut Scan, series: &[u32]| {
+        let best = scan.best(series, lengths.clone());
+        best.map_or(0.0, |split| split.energy)
+    };
+    let observed = energy(&mut scan, &stretch);
+    let mut shuffled = Vec::new();
+    permutations.p_value(observed, |shuffle| {
+        shuffle.fill(&mut shuffled, &stretch);
+        energy(&mut scan, &shuffled)
+    })
+}
+
+/// The change points of the segmentation that minimises cost plus penalty.
+fn optimal_partition(series: &[f64], min_segment: usize) -> Vec<usize> {
+    let n = series.len();
+    let cost = Cost::new(series);
+    let penalty = PENALTY * (n as f64).ln();
+    // The cheapest segmentation of the first `end` samples, and where its last segment starts.
+    let mut total = vec![f64::INFINITY; n + 1];
+    let mut last_start = vec![0; n + 1];
+    total[0] = -penalty;
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for end in min_segment..=n {
+        let start = end - min_segment;
+        if total[start].is_finite() {
+            candidates.push(Candidate {
+                start,
+                total: 0.0,
+                dead_from: usize::MAX,
+            });
+        }
+        candidates.retain(|candidate| candidate.dead_from > end);
+        for candidate in &mut candidates {
+            candidate.total = total[candidate.start] + cost.of(candidate.start, end);
+            if candidate.total + penalty < total[end] {
+                total[end] = candidate.total + penalty;
+                last_start[end] = candidate.start;
+            }
+        }
+        // From `end + min_segment` on, a segment starting at `end` is never worse.
+        for candidate in &mut candidates {
+            if candidate.total > total[end] {
+                candidate.dead_from = candidate.dead_from.min(end + min_segment);
+            }
+        }
+    }
+    let mut indices = Vec::new();
+    let mut end = last_start[n];
+    while end > 0 {
+        indices.push(end);
+        end = last_start[end];
+    }
+    indices.reverse();
+    indices
+}
+
+/// A possible start of the last segment.
+struct Candidate {
+    start: usize,
+    total: f64,
+    /// From this end on the candidate cannot be the best.
+    dead_from: usize,
+}
+
+/// The nonparametric cost of segments.
+struct Cost {
+    levels: usize,
+    scale: f64,
+    /// By end and level: twice how many of the samples before are below the
+    /// level, those at it counted half.
+    below: Vec<u32>,
+    /// `c ln c` by doubled `c`.
+    entropy: Vec<f64>,
+}
+
+impl Cost {
+    fn new(series: &[f64]) -> Self {
+        let n = series.len();
+        let ranks = Ranks::new(series).doubled;
+        let mut sorted = ranks.clone();
+        sorted.sort_unstable();
+        let levels = ((4.0 * (n as f64).ln()).ceil() as usize).min(n);
+        let odds = ((2 * n - 1) as f64).ln();
+        let at_levels: Vec<usize> = (0..levels)
+            .map(|level| {
+                let position = (2 * level + 1) as f64 / levels as f64 - 1.0;
+                let p = 1.0 / (1.0 + (-odds * position).exp());
+                sorted[((n - 1) as f64 * p) as usize]
+            })
+            .collect();
+        let mut below = vec![0; levels];
+        for (index, rank) in ranks.iter().enumerate() {
+            for (level, at) in at_levels.iter().enumerate() {
+                let halves = match rank.cmp(at) {
+                    std::cmp::Ordering::Less => 2,
+                    std::cmp::Ordering::Equal => 1,
+                    std::cmp::Ordering::Greater => 0,
+                };
+                below.push(below[index * levels + level] + halves);
+            }
+        }
+        let entropy = (0..=2 * n).map(|halves| {
+            let count = halves as f64 / 2.0;
+            if halves == 0 { 0.0 } else { count * count.ln() }
+        });
+        Self {
+            levels,
+            scale: 2.0 * odds / levels as f64,
+            below,
+            entropy: entropy.collect(),
+        }
+    }
+
+    fn of(&self, start: usize, end: usize) -> f64 {
+        let row = |place: usize| &self.below[place * self.levels..(place + 1) * self.levels];
+        let length = 2 * (end - start);
+        let sum: f64 = row(start)
+            .iter()
+            .zip(row(end))
+            .map(|(before, until)| {
+                let below = (until - before) as usize;
+                self.entropy[length] - self.entropy[below] - self.entropy[length - below]
+            })
+            .sum();
+        self.scale * sum
+    }
+}
