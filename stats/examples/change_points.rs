@@ -10,17 +10,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for line in stdin().lock().lines() {
         let series: Vec<f64> = serde_json::from_str(&line?)?;
         let options = ChangePointOptions::default();
-        let blocks = ChangePointOptions {
-            test: PermutationOptions {
-                block: (series.len() / 20).clamp(1, 10),
-                ..options.test
-            },
-            ..options
-        };
+        let with = |test: PermutationOptions| ChangePointOptions { test, ..options };
+        let strict = with(PermutationOptions {
+            alpha: 0.005,
+            ..options.test
+        });
+        let blocks = with(PermutationOptions {
+            block: (series.len() / 20).clamp(1, 10),
+            ..options.test
+        });
         let found = serde_json::json!({
-            "e_divisive": e_divisive(&series, options)?,
-            "e_divisive, blocks": e_divisive(&series, blocks)?,
-            "pelt": pelt(&series, options)?,
+            "E-divisive": e_divisive(&series, options)?,
+            "E-divisive, blocks": e_divisive(&series, blocks)?,
+            "PELT": pelt(&series, options)?,
+            "PELT, α = 0.005": pelt(&series, strict)?,
         });
         println!("{found}");
     }

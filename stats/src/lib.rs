@@ -1,4 +1,4 @@
-//! Percentiles and confidence intervals for benchmark samples.
+//! Percentiles, confidence intervals, comparisons and change points for benchmark samples.
 //!
 //! Which interval for which number:
 //!
@@ -9,9 +9,23 @@
 //! | any other statistic | independent | [`bootstrap_interval`]: BCa bootstrap |
 //! | a mean per token over contexts (NLL, KL, agreement) | dependent within a block | [`ratio_interval`]: Student t over the blocks, BCa block bootstrap when there are many |
 //! | a share of successes | independent | [`wilson_interval`] |
+//! | a slope (a leak, a drift) | independent about the line | [`theil_sen`] |
+//! | the next observation | exchangeable | [`prediction_interval`] |
 //!
-//! Every function is pure: no clock, no thread, no global state. Bootstraps are
-//! seeded: the same samples give the same resamples on every machine, and so the
+//! Which test for which question:
+//!
+//! | question | function |
+//! |---|---|
+//! | are two samples different, and by how much? | [`mann_whitney`], [`hodges_lehmann`]; if not, what would have shown: [`detectable_shift`] |
+//! | is one of two engines right more often, on the same questions? | [`mcnemar`] |
+//! | which of many tests are significant together? | [`holm`] (no false alarm), [`benjamini_hochberg`] (few) |
+//! | do enough queries meet a latency limit? | [`min_queries`], [`max_over_limit`] |
+//! | which samples are outliers? | [`TukeyFences`] |
+//! | where does the warm-up end? | [`warm_up`] |
+//! | where does a history change? | [`pelt`]; [`e_divisive`] where false alarms must be bounded strictly |
+//!
+//! Every function is pure: no clock, no thread, no global state. Bootstraps
+//! and permutations are seeded: the same samples give the same resamples on every machine, and so the
 //! same interval but for the last bits of a platform's `exp` and `ln`.
 //! Samples may be in any unit; a result has the unit of its samples.
 //! Probabilities, quantile levels and confidence levels are fractions (`0.99`,

@@ -35,7 +35,19 @@ const MAD_EFFICIENCY: f64 = 0.3675;
 /// Measured share of next observations inside a nominal 95 % interval, in per
 /// cent (20,000 trials each, ± 0.3; ignored test `coverage_of_predictions`):
 ///
-/// PREDICTION_TABLE
+/// | n | normal | lognormal σ ½ | heavy-tailed |
+/// |---|---|---|---|
+/// | 4 | 99.2 | 98.7 | 97.0 |
+/// | 5 | 97.4 | 96.4 | 93.5 |
+/// | 7 | 97.0 | 95.1 | 90.5 |
+/// | 10 | 96.7 | 94.0 | 88.2 |
+/// | 20 | 95.8 | 92.5 | 84.3 |
+/// | 30 | 95.5 | 92.1 | 83.4 |
+/// | 39 | 94.9 | 94.9 | 94.9 |
+/// | 100 | 96.0 | 96.0 | 96.0 |
+///
+/// So below 39 samples a gate on noise with heavy tails (sinh(1.5 z) of a normal z
+/// here) is crossed three times as often as promised: there, have more history.
 ///
 /// # Errors
 /// [`StatsError::TooFew`] below 4 samples; [`StatsError::Empty`],

@@ -39,21 +39,23 @@ impl Ranks {
 ///
 /// Counts subsets by size and sum, one number at a time: additions of positive
 /// terms only, so every probability is good to `ranks.len()` roundings.
-/// Cost: `ranks.len() · take ·` the largest sum.
+/// Cost: less than `ranks.len() · take ·` the largest sum.
 pub(crate) fn subset_sums(ranks: &[usize], take: usize) -> Vec<f64> {
-    let mut largest = ranks.to_vec();
-    largest.sort_unstable();
-    let width = largest.iter().rev().take(take).sum::<usize>() + 1;
-    // Row k counts the subsets of k numbers.
+    let mut ascending = ranks.to_vec();
+    ascending.sort_unstable();
+    let width = ascending.iter().rev().take(take).sum::<usize>() + 1;
+    // Row k counts the subsets of k numbers; `largest[k]` is the largest sum in it so far.
     let mut rows = vec![0.0; (take + 1) * width];
+    let mut largest = vec![0; take + 1];
     rows[0] = 1.0;
-    for (seen, &rank) in ranks.iter().enumerate() {
+    for (seen, &rank) in ascending.iter().enumerate() {
         for size in (1..=take.min(seen + 1)).rev() {
             let (smaller, row) = rows.split_at_mut(size * width);
-            let smaller = &smaller[(size - 1) * width..];
-            for (count, less) in row[rank..width].iter_mut().zip(smaller) {
+            let smaller = &smaller[(size - 1) * width..][..=largest[size - 1]];
+            for (count, less) in row[rank..].iter_mut().zip(smaller) {
                 *count += less;
             }
+            largest[size] = largest[size - 1] + rank;
         }
     }
     let mut counts = rows.split_off(take * width);

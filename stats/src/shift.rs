@@ -68,10 +68,16 @@ pub fn hodges_lehmann(
 /// probability `power` when it is `z + Φ⁻¹(power)` standard errors, hence
 /// half the width times `1 + Φ⁻¹(power) / z`.
 ///
-/// Measured power at the shift given, for 0.8 asked for (4,000 trials each, so
-/// ± 1.3 points; ignored test `power_at_the_detectable_shift`):
+/// Measured power at the median of the shifts given, for 0.8 asked for (4,000 trials each, so
+/// ± 1.3 points; heavy-tailed is sinh(1.5 z) of a normal z; ignored test `power_at_the_detectable_shift`):
 ///
-/// POWER_TABLE
+/// | samples a side | normal | lognormal σ 1 | heavy-tailed |
+/// |---|---|---|---|
+/// | 5 | 0.76 | 0.71 | 0.69 |
+/// | 10 | 0.80 | 0.77 | 0.75 |
+/// | 20 | 0.80 | 0.76 | 0.77 |
+/// | 50 | 0.80 | 0.78 | 0.79 |
+/// | 200 | 0.82 | 0.81 | 0.82 |
 ///
 /// # Errors
 /// As [`hodges_lehmann`]; [`StatsError::BadAlpha`], and [`StatsError::BadProbability`] for a `power` outside

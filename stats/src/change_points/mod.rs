@@ -103,9 +103,20 @@ impl ChangePointOptions {
     fn check(&self, series: &[f64]) -> Result<(), StatsError> {
         self.test.check()?;
         check_finite(series)?;
-        let shortest: Vec<f64> = vec![0.0; self.min_segment.max(1)];
-        // Refuses segments whose shift would have no interval.
-        hodges_lehmann(&shortest, &shortest, self.confidence)?;
+        tail(self.confidence)?;
+        // Segments so short that their shift has no interval are refused.
+        let has_interval = |&length: &usize| {
+            let segment = vec![0.0; length];
+            hodges_lehmann(&segment, &segment, self.confidence).is_ok()
+        };
+        let shortest = (self.min_segment..).find(has_interval);
+        let needed = shortest.unwrap_or(usize::MAX);
+        if self.min_segment < needed {
+            return Err(StatsError::TooFew {
+                n: self.min_segment,
+                needed,
+            });
+        }
         let needed = 2 * self.min_segment;
         if series.len() < needed {
             return Err(StatsError::TooFew {
