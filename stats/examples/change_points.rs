@@ -10,20 +10,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for line in stdin().lock().lines() {
         let series: Vec<f64> = serde_json::from_str(&line?)?;
         let options = ChangePointOptions::default();
+        let test = options.test;
         let with = |test: PermutationOptions| ChangePointOptions { test, ..options };
-        let strict = with(PermutationOptions {
-            alpha: 0.005,
-            ..options.test
-        });
-        let blocks = with(PermutationOptions {
-            block: (series.len() / 20).clamp(1, 10),
-            ..options.test
-        });
+        let at = |alpha| with(PermutationOptions { alpha, ..test });
+        let block = (series.len() / 20).clamp(1, 10);
+        let blocks = with(PermutationOptions { block, ..test });
         let found = serde_json::json!({
             "E-divisive": e_divisive(&series, options)?,
             "E-divisive, blocks": e_divisive(&series, blocks)?,
             "PELT": pelt(&series, options)?,
-            "PELT, α = 0.005": pelt(&series, strict)?,
+            "PELT, α = 0.001": pelt(&series, at(0.001))?,
+            "PELT, α = 0.2": pelt(&series, at(0.2))?,
         });
         println!("{found}");
     }

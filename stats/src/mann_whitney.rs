@@ -11,7 +11,7 @@ use crate::ranks::{Ranks, exact_is_cheap, subset_sums};
 ///
 /// let (slow, fast) = ([7.0, 8.0, 9.0, 10.0], [1.0, 2.0, 3.0, 4.0]);
 /// assert!(mann_whitney(&slow, &fast, Alternative::Greater)?.p < 0.02);
-/// assert_eq!(mann_whitney(&slow, &fast, Alternative::Less)?.p, 1.0);
+/// assert!(mann_whitney(&slow, &fast, Alternative::Less)?.p > 0.99);
 /// # Ok::<(), harness_stats::StatsError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

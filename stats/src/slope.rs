@@ -21,7 +21,7 @@ const HELD: usize = 1 << 20;
 /// does) make the interval too narrow: thin or average them first.
 ///
 /// Exact for any number of points. Cost: `n²/2` slopes, gone over once up to
-/// 1,400 points and some ten times beyond (0.3 s for 5,000 points), in 8 MB.
+/// 1,400 points and some ten times beyond (under two seconds for 5,000 points), in 8 MB.
 ///
 /// # Errors
 /// [`StatsError::TooFew`] when no pair of slopes promises `confidence` (fewer than

@@ -23,8 +23,8 @@ use crate::ranks::Ranks;
 /// a little; it is the penalty that keeps noise from raising alarms, at about the share of `alpha`
 /// (measured: `docs/src/statistics.md`), and a p-value is to rank the changes by.
 ///
-/// Cost: `K n` for each start that cannot yet be ruled out, few when there are many changes,
-/// a third of `n` when there are none; 1 s for 10,000 samples of noise.
+/// Cost: `K n` for each start that cannot yet be ruled out: few when there are many changes,
+/// a share of `n` when there are none. 10,000 samples of noise take seconds.
 ///
 /// # Errors
 /// As [`e_divisive`](super::e_divisive).
