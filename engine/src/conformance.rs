@@ -10,6 +10,8 @@
 //! # }
 //! ```
 
+mod taps;
+
 use std::fmt;
 
 use crate::tolerance::{product_noise, worst_gain};
@@ -112,6 +114,9 @@ const CHECKS: &[(&str, Run)] = &[
     ("empty_extend_is_refused", empty_extend),
     ("truncate_past_end_is_refused", truncate_past_end),
     ("kv_usage_follows_length", kv_usage),
+    ("taps_have_their_shapes", taps::shapes),
+    ("taps_change_no_logit", taps::logits_are_the_same),
+    ("tapped_residuals_add_up", taps::residuals_add_up),
 ];
 
 enum Finding {

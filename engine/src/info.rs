@@ -43,6 +43,9 @@ pub enum Capability {
     ConcurrentSessions,
     /// [`Session::kv`](crate::Session::kv) tells what the cache occupies.
     KvUsage,
+    /// [`Session::extend_tapped`](crate::Session::extend_tapped) hands over
+    /// intermediate tensors.
+    Taps,
 }
 
 /// One option of an engine.

@@ -19,6 +19,7 @@ mod format;
 mod info;
 mod logits;
 mod spec;
+mod tap;
 mod tokens;
 pub mod tolerance;
 
@@ -31,6 +32,7 @@ pub use info::{
 };
 pub use logits::Logits;
 pub use spec::{EngineOptions, EngineSpec, SpecError};
+pub use tap::{Stage, Tap, TapObserver, TapPoint};
 pub use tokens::{TokenId, Tokenizer, TokenizerError};
 
 /// A way to execute language models: a library, a device, a remote process.
@@ -96,6 +98,25 @@ pub trait Session {
     /// [`FailureKind::InvalidInput`] when `tokens` is empty, holds an id
     /// outside the vocabulary, or would overflow the context length.
     fn extend(&mut self, tokens: &[TokenId], want: Want) -> Result<Logits, EngineError>;
+
+    /// Appends `tokens` as [`extend`](Self::extend) with [`Want::All`] does, with the
+    /// same logits to the bit, and hands `observer` the tensors that pass its
+    /// [taps](Tap) on the way, every row of them.
+    ///
+    /// Only for engines that declare [`Capability::Taps`].
+    ///
+    /// # Errors
+    /// Those of `extend`; [`FailureKind::Unsupported`] without taps.
+    fn extend_tapped(
+        &mut self,
+        _tokens: &[TokenId],
+        _observer: TapObserver<'_>,
+    ) -> Result<Logits, EngineError> {
+        Err(EngineError::new(
+            FailureKind::Unsupported,
+            "the engine hands over no intermediate tensors",
+        ))
+    }
 
     /// Forgets everything after the first `len` tokens.
     ///
