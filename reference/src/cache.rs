@@ -112,6 +112,11 @@ impl Cache {
         &mut self.layers[index]
     }
 
+    /// Longest `len` so far: slots before it have been written.
+    pub(crate) fn high(&self) -> usize {
+        self.high
+    }
+
     /// Counts `n` tokens that every layer has stored.
     pub(crate) fn advance(&mut self, n: usize) {
         self.len += n;

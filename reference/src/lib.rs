@@ -23,6 +23,7 @@
 
 mod cache;
 mod fast;
+mod fault;
 pub mod gguf;
 mod hf;
 mod hyperparameters;
@@ -34,6 +35,7 @@ mod plain;
 pub mod quant;
 mod rope;
 mod source;
+mod tap;
 pub mod tokenizer;
 mod weights;
 
@@ -43,6 +45,7 @@ use engine::{
 };
 
 pub use fast::entry as kernels;
+pub use fault::{Fault, Faulty, UnknownFault};
 pub use hyperparameters::ARCHITECTURES;
 pub use quant::round_trip;
 pub use source::{Source, Stored, TensorEntry};
@@ -67,6 +70,7 @@ impl Engine for Reference {
                 Capability::AllLogits,
                 Capability::ConcurrentSessions,
                 Capability::KvUsage,
+                Capability::Taps,
             ],
             options: options::HELP.into(),
         }

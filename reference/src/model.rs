@@ -1,16 +1,18 @@
 //! The seam's `Model` and `Session` over the decoders.
 
 use engine::{
-    EngineError, FailureKind, KvUsage, Logits, Model, ModelConfig, Numerics, Session, TokenId, Want,
+    EngineError, FailureKind, KvUsage, Logits, Model, ModelConfig, Numerics, Session, TapObserver,
+    TokenId, Want,
 };
 use rayon::ThreadPool;
 
 use crate::cache::Cache;
 use crate::fast::{FastDecoder, Workspace};
-use crate::hyperparameters::Hyperparameters;
+use crate::hyperparameters::{Hyperparameters, Positions};
 use crate::options::{Kernels, KvOptions, Options};
 use crate::plain::PlainDecoder;
 use crate::source::Source;
+use crate::tap::Taps;
 use crate::weights::Weights;
 
 /// Tokens that pass through a decoder together. Longer prompts go in pieces of
@@ -43,7 +45,7 @@ impl ReferenceModel {
         let activations = options.numerics.activations;
         let decoder = match options.kernels {
             Kernels::Plain => Decoder::Plain {
-                decoder: PlainDecoder::load(shape, &weights, activations)?,
+                decoder: PlainDecoder::load(shape, &weights, activations, options.fault)?,
                 pool: options.threads.map(|n| thread_pool(n.get())).transpose()?,
             },
             Kernels::Fast(isa) => {
@@ -62,6 +64,11 @@ impl ReferenceModel {
             numerics: options.numerics,
             kv: options.kv.clone(),
         })
+    }
+
+    /// Whether positions are rotations.
+    pub(crate) fn rotates(&self) -> bool {
+        matches!(self.shape().positions, Positions::Rope(_))
     }
 
     fn shape(&self) -> &Hyperparameters {
@@ -139,24 +146,32 @@ impl ReferenceSession<'_> {
 
     /// Appends a piece of a prompt and writes the logits of its last tokens, as
     /// many as fit `logits`.
-    fn run(&mut self, piece: &[TokenId], logits: &mut [f32]) -> candle_core::Result<()> {
+    fn run(
+        &mut self,
+        piece: &[TokenId],
+        logits: &mut [f32],
+        taps: &mut Taps<'_>,
+    ) -> candle_core::Result<()> {
         let cache = &mut self.cache;
         match (&self.model.decoder, &mut self.workspace) {
             (Decoder::Fast(decoder), Some(workspace)) => {
-                decoder.forward(piece, cache, workspace, logits);
+                decoder.forward(piece, cache, workspace, logits, taps);
                 Ok(())
             }
             (Decoder::Plain { decoder, pool }, _) => match pool {
-                Some(pool) => pool.install(|| decoder.forward(piece, cache, logits)),
-                None => decoder.forward(piece, cache, logits),
+                Some(pool) => pool.install(|| decoder.forward(piece, cache, logits, taps)),
+                None => decoder.forward(piece, cache, logits, taps),
             },
             (Decoder::Fast(_), None) => unreachable!("made with its workspace"),
         }
     }
-}
 
-impl Session for ReferenceSession<'_> {
-    fn extend(&mut self, tokens: &[TokenId], want: Want) -> Result<Logits, EngineError> {
+    fn append(
+        &mut self,
+        tokens: &[TokenId],
+        want: Want,
+        mut taps: Taps<'_>,
+    ) -> Result<Logits, EngineError> {
         self.check(tokens)?;
         let before = self.cache.len();
         let vocab = self.model.config().vocab;
@@ -168,7 +183,7 @@ impl Session for ReferenceSession<'_> {
             unwanted -= silent;
             let (logits, behind) = rest.split_at_mut((piece.len() - silent) * vocab);
             rest = behind;
-            if let Err(error) = self.run(piece, logits) {
+            if let Err(error) = self.run(piece, logits, &mut taps) {
                 self.cache.truncate(before)?;
                 return Err(crate::failed(error));
             }
@@ -176,6 +191,20 @@ impl Session for ReferenceSession<'_> {
         Logits::new(vocab, values).ok_or_else(|| {
             EngineError::new(FailureKind::Protocol, "the decoder returned a ragged row")
         })
+    }
+}
+
+impl Session for ReferenceSession<'_> {
+    fn extend(&mut self, tokens: &[TokenId], want: Want) -> Result<Logits, EngineError> {
+        self.append(tokens, want, Taps::NONE)
+    }
+
+    fn extend_tapped(
+        &mut self,
+        tokens: &[TokenId],
+        observer: TapObserver<'_>,
+    ) -> Result<Logits, EngineError> {
+        self.append(tokens, Want::All, Taps::new(observer))
     }
 
     fn truncate(&mut self, len: usize) -> Result<(), EngineError> {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use engine::{EngineError, EngineOptions, NumberFormat, Numerics, OptionHelp};
 
 use crate::fast::Isa;
+use crate::fault::Fault;
 
 pub(crate) const HELP: [OptionHelp; 8] = [
     OptionHelp {
@@ -62,6 +63,8 @@ pub(crate) struct Options {
     pub(crate) kernels: Kernels,
     pub(crate) threads: Option<NonZeroUsize>,
     pub(crate) context: Option<NonZeroUsize>,
+    /// A mistake and its layer; no option of the reference engine sets it.
+    pub(crate) fault: Option<(usize, Fault)>,
 }
 
 /// How keys and values are kept.
@@ -101,6 +104,7 @@ impl Options {
             kernels: kernels(options)?,
             threads: optional(options, "threads")?,
             context: optional(options, "ctx")?,
+            fault: None,
         })
     }
 }

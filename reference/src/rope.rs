@@ -102,6 +102,17 @@ impl Rope {
         }
     }
 
+    /// The same rotation with `times` the base.
+    pub(crate) fn with_base_times(&self, times: f64) -> Self {
+        let slower = |(pair, frequency): (usize, &f64)| {
+            frequency * times.powf(-2.0 * pair as f64 / self.dims as f64)
+        };
+        Self {
+            frequencies: self.frequencies.iter().enumerate().map(slower).collect(),
+            ..self.clone()
+        }
+    }
+
     /// Cosine and sine of pair `pair` at `position`, with the model's magnitude.
     pub(crate) fn angle(&self, pair: usize, position: usize) -> (f32, f32) {
         let (sin, cos) = (position as f64 * self.frequencies[pair]).sin_cos();

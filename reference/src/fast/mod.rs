@@ -18,6 +18,7 @@ mod pool;
 mod product;
 mod simd;
 mod steps;
+mod taps;
 mod vector;
 
 use engine::{EngineError, FailureKind, NumberFormat, TokenId};
@@ -27,6 +28,7 @@ use half::{bf16, f16};
 use crate::cache::{Cache, LayerCache};
 use crate::hyperparameters::Hyperparameters;
 use crate::network::Network;
+use crate::tap::Taps;
 use crate::weights::Weights;
 use attention::Head;
 use kernels::Kernels;
@@ -117,20 +119,21 @@ impl FastDecoder {
         cache: &mut Cache,
         workspace: &mut Workspace,
         logits: &mut [f32],
+        taps: &mut Taps<'_>,
     ) {
         let vocab = self.shape().config.vocab;
         let wanted = logits.len() / vocab;
         if tokens.len() > FEW {
-            self.forward_panels(tokens, cache, workspace, logits);
+            self.forward_panels(tokens, cache, workspace, logits, taps);
             return;
         }
         let silent = tokens.len() - wanted;
         let (quiet, loud) = tokens.split_at(silent);
         for &token in quiet {
-            self.forward_token(token, cache, &mut workspace.vector, None);
+            self.forward_token(token, cache, &mut workspace.vector, None, taps);
         }
         for (&token, logits) in loud.iter().zip(logits.chunks_exact_mut(vocab)) {
-            self.forward_token(token, cache, &mut workspace.vector, Some(logits));
+            self.forward_token(token, cache, &mut workspace.vector, Some(logits), taps);
         }
     }
 

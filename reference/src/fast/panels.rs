@@ -1,6 +1,6 @@
 //! Many tokens at once, in panels of 32.
 
-use engine::TokenId;
+use engine::{TapPoint, TokenId};
 
 use super::attention::AttendPanel;
 use super::kernels::split_lanes;
@@ -8,11 +8,13 @@ use super::matrix::{Lanes, Matrix, Panels};
 use super::product::{Output, Scratch, TILE_ROWS};
 use super::simd::LANES;
 use super::steps::{PerWorker, Shared, over_rows};
+use super::taps::{self, Branch, Step, give_panels};
 use super::{FastDecoder, Workspace};
 use crate::cache::Cache;
 use crate::hyperparameters::Hyperparameters;
 use crate::network::{Block, Linear, Norm};
 use crate::rope::Rope;
+use crate::tap::Taps;
 
 /// Parts that a product is cut into per thread, if its rows are that many.
 const PARTS_PER_THREAD: usize = 3;
@@ -103,6 +105,13 @@ impl Input {
     }
 }
 
+/// What becomes of a product before the stream takes it.
+struct Addition<'a> {
+    linear: &'a Linear<Matrix>,
+    post_norm: Option<&'a Norm>,
+    points: Branch,
+}
+
 /// What stays the same through the layers of a piece.
 #[derive(Clone, Copy)]
 struct Piece {
@@ -121,6 +130,7 @@ impl FastDecoder {
         cache: &mut Cache,
         workspace: &mut Workspace,
         logits: &mut [f32],
+        taps: &mut Taps<'_>,
     ) {
         let network = &self.network;
         let buffers = &mut workspace.panels;
@@ -132,14 +142,18 @@ impl FastDecoder {
         };
         self.embed_panels(tokens, piece, buffers);
         self.turn(piece, buffers);
+        taps.enter(piece.start, None);
+        give_panels(taps, TapPoint::Embedding, &buffers.stream, piece.tokens);
         for (layer, block) in network.blocks.iter().enumerate() {
+            taps.enter(piece.start, Some(layer));
             self.norm_panels(
                 &block.attention_norm,
                 0..piece.panels,
                 &buffers.stream,
                 &mut buffers.normed,
             );
-            self.store_keys(block, layer, piece, cache, buffers);
+            give_panels(taps, TapPoint::AttentionNorm, &buffers.normed, piece.tokens);
+            self.store_keys(block, layer, piece, cache, buffers, taps);
             // Behind the last layer's keys and values, only the panels whose
             // logits are wanted matter.
             let from = match layer + 1 == network.blocks.len() {
@@ -149,6 +163,7 @@ impl FastDecoder {
             };
             let live = from..piece.panels;
             self.mix(layer, piece, from, cache, buffers);
+            give_panels(taps, TapPoint::AttentionMix, &buffers.mixed, piece.tokens);
             let PanelBuffers {
                 stream,
                 normed,
@@ -160,15 +175,15 @@ impl FastDecoder {
                 ..
             } = buffers;
             self.products([&block.output], mixed, [delta], live.clone(), work);
-            self.add_to_stream_panels(
-                &block.output,
-                block.attention_post_norm.as_ref(),
-                live.clone(),
-                delta,
-                stream,
-            );
+            let attention = Addition {
+                linear: &block.output,
+                post_norm: block.attention_post_norm.as_ref(),
+                points: taps::ATTENTION,
+            };
+            self.add_to_stream_panels(&attention, piece, live.clone(), delta, stream, taps);
             if let Some(norm) = &block.ffn_norm {
                 self.norm_panels(norm, live.clone(), stream, normed);
+                give_panels(taps, TapPoint::FfnNorm, normed, piece.tokens);
             }
             match &block.gate {
                 Some(weights) => {
@@ -177,15 +192,16 @@ impl FastDecoder {
                 None => self.products([&block.up], normed, [up], live.clone(), work),
             }
             self.activate_panels(block, live.clone(), gate, up);
+            give_panels(taps, TapPoint::FfnInner, up, piece.tokens);
             self.products([&block.down], up, [delta], live.clone(), work);
-            self.add_to_stream_panels(
-                &block.down,
-                block.ffn_post_norm.as_ref(),
-                live,
-                delta,
-                stream,
-            );
+            let fed = Addition {
+                linear: &block.down,
+                post_norm: block.ffn_post_norm.as_ref(),
+                points: taps::FEED_FORWARD,
+            };
+            self.add_to_stream_panels(&fed, piece, live, delta, stream, taps);
         }
+        taps.enter(piece.start, None);
         cache.advance(tokens.len());
         match wanted {
             0 => {}
@@ -205,7 +221,7 @@ impl FastDecoder {
                 }
                 self.project(&workspace.vector, logits);
             }
-            _ => self.project_panels(tokens.len() - wanted, piece, buffers, logits),
+            _ => self.project_panels(tokens.len() - wanted, piece, buffers, logits, taps),
         }
     }
 
@@ -302,6 +318,7 @@ impl FastDecoder {
         piece: Piece,
         cache: &mut Cache,
         buffers: &mut PanelBuffers,
+        taps: &mut Taps<'_>,
     ) {
         let shape = self.shape();
         let head_dim = shape.config.head_dim;
@@ -317,54 +334,86 @@ impl FastDecoder {
             ..
         } = buffers;
         let linears = [&block.query, &block.key, &block.value];
-        self.products(linears, normed, [query, key, value], 0..piece.panels, work);
+        self.products(
+            linears,
+            normed,
+            [&mut *query, &mut *key, &mut *value],
+            0..piece.panels,
+            work,
+        );
 
         let angles = &angles[usize::from(shape.layers[layer].local_rope)];
         let kv_dim = key.features();
         let q_dim = query.features();
-        let queries = Shared::new(query.first_mut(piece.panels));
-        let keys = Shared::new(key.first_mut(piece.panels));
-        let values = Shared::new(value.first_mut(piece.panels));
-        let key_out = Shared::new(&mut key_rows[..]);
-        let value_out = Shared::new(&mut value_rows[..]);
-        self.pool.run(piece.panels, &|_, panel| {
-            // SAFETY: one panel a task, and its tokens' rows.
-            let (query, key, value, key_rows, value_rows) = unsafe {
-                (
-                    queries.part(panel * q_dim, q_dim),
-                    keys.part(panel * kv_dim, kv_dim),
-                    values.part(panel * kv_dim, kv_dim),
-                    key_out.part(panel * LANES * kv_dim, LANES * kv_dim),
-                    value_out.part(panel * LANES * kv_dim, LANES * kv_dim),
-                )
-            };
-            self.finish(&block.query, query);
-            self.finish(&block.key, key);
-            self.finish(&block.value, value);
-            for (lanes, norm) in [(query, &block.query_norm), (&mut *key, &block.key_norm)] {
-                for head in lanes.chunks_exact_mut(head_dim) {
-                    let at: *mut f32 = head.as_mut_ptr().cast();
-                    // SAFETY: a head's lanes, in place; pairs lie within it.
-                    unsafe {
-                        if let Some(norm) = norm {
-                            self.norm_lanes(norm, at, head);
-                        }
-                        if self.network.ropes.is_some() {
-                            let (cos, sin) = (angles.cos.panel(panel), angles.sin.panel(panel));
-                            (self.kernels.rotate_panel)(at, &angles.pairs, cos, sin);
-                            self.round(Lanes::flatten_mut(head));
+        for steps in taps::passes(taps) {
+            let queries = Shared::new(query.first_mut(piece.panels));
+            let keys = Shared::new(key.first_mut(piece.panels));
+            let values = Shared::new(value.first_mut(piece.panels));
+            let key_out = Shared::new(&mut key_rows[..]);
+            let value_out = Shared::new(&mut value_rows[..]);
+            self.pool.run(piece.panels, &|_, panel| {
+                // SAFETY: one panel a task, and its tokens' rows.
+                let (query, key, value, key_rows, value_rows) = unsafe {
+                    (
+                        queries.part(panel * q_dim, q_dim),
+                        keys.part(panel * kv_dim, kv_dim),
+                        values.part(panel * kv_dim, kv_dim),
+                        key_out.part(panel * LANES * kv_dim, LANES * kv_dim),
+                        value_out.part(panel * LANES * kv_dim, LANES * kv_dim),
+                    )
+                };
+                if steps.contains(&Step::Bias) {
+                    self.finish(&block.query, query);
+                    self.finish(&block.key, key);
+                    self.finish(&block.value, value);
+                }
+                for (lanes, norm) in [(query, &block.query_norm), (&mut *key, &block.key_norm)] {
+                    for head in lanes.chunks_exact_mut(head_dim) {
+                        let at: *mut f32 = head.as_mut_ptr().cast();
+                        // SAFETY: a head's lanes, in place; pairs lie within it.
+                        unsafe {
+                            if let Some(norm) = norm
+                                && steps.contains(&Step::Norm)
+                            {
+                                self.norm_lanes(norm, at, head);
+                            }
+                            if self.network.ropes.is_some() && steps.contains(&Step::Last) {
+                                let (cos, sin) = (angles.cos.panel(panel), angles.sin.panel(panel));
+                                (self.kernels.rotate_panel)(at, &angles.pairs, cos, sin);
+                                self.round(Lanes::flatten_mut(head));
+                            }
                         }
                     }
                 }
-            }
-            for (lanes, rows) in [(key, key_rows), (value, value_rows)] {
-                for (lane, row) in rows.chunks_exact_mut(kv_dim).enumerate() {
-                    for (to, from) in row.iter_mut().zip(&*lanes) {
-                        *to = from.0[lane];
+                if !steps.contains(&Step::Last) {
+                    return;
+                }
+                for (lanes, rows) in [(key, key_rows), (value, value_rows)] {
+                    for (lane, row) in rows.chunks_exact_mut(kv_dim).enumerate() {
+                        for (to, from) in row.iter_mut().zip(&*lanes) {
+                            *to = from.0[lane];
+                        }
                     }
                 }
+            });
+            let tokens = piece.tokens;
+            match steps.last() {
+                Some(Step::Bias) => {
+                    give_panels(taps, TapPoint::Query, query, tokens);
+                    give_panels(taps, TapPoint::Key, key, tokens);
+                    give_panels(taps, TapPoint::Value, value, tokens);
+                }
+                Some(Step::Norm) if block.query_norm.is_some() => {
+                    give_panels(taps, TapPoint::QueryNorm, query, tokens);
+                    give_panels(taps, TapPoint::KeyNorm, key, tokens);
+                }
+                Some(Step::Last) if self.network.ropes.is_some() => {
+                    give_panels(taps, TapPoint::QueryRope, query, tokens);
+                    give_panels(taps, TapPoint::KeyRope, key, tokens);
+                }
+                _ => {}
             }
-        });
+        }
         let cached = cache.layer_mut(layer);
         let rows = key_rows
             .chunks_exact(kv_dim)
@@ -444,32 +493,50 @@ impl FastDecoder {
 
     fn add_to_stream_panels(
         &self,
-        linear: &Linear<Matrix>,
-        post_norm: Option<&Norm>,
+        addition: &Addition<'_>,
+        piece: Piece,
         panels: std::ops::Range<usize>,
         delta: &mut Panels,
         stream: &mut Panels,
+        taps: &mut Taps<'_>,
     ) {
         let features = stream.features();
-        let deltas = Shared::new(delta.first_mut(panels.end));
-        let streams = Shared::new(stream.first_mut(panels.end));
-        self.pool.run(panels.len(), &|_, task| {
-            let start = (panels.start + task) * features;
-            // SAFETY: one panel a task.
-            let (delta, stream) =
-                unsafe { (deltas.part(start, features), streams.part(start, features)) };
-            self.finish(linear, delta);
-            if let Some(norm) = post_norm {
-                let at = delta.as_ptr().cast();
-                // SAFETY: the same lanes on both sides.
-                unsafe { self.norm_lanes(norm, at, delta) };
+        let [output, normed, sum] = addition.points;
+        for steps in taps::passes(taps) {
+            let deltas = Shared::new(delta.first_mut(panels.end));
+            let streams = Shared::new(stream.first_mut(panels.end));
+            self.pool.run(panels.len(), &|_, task| {
+                let start = (panels.start + task) * features;
+                // SAFETY: one panel a task.
+                let (delta, stream) =
+                    unsafe { (deltas.part(start, features), streams.part(start, features)) };
+                if steps.contains(&Step::Bias) {
+                    self.finish(addition.linear, delta);
+                }
+                if let Some(norm) = addition.post_norm
+                    && steps.contains(&Step::Norm)
+                {
+                    let at = delta.as_ptr().cast();
+                    // SAFETY: the same lanes on both sides.
+                    unsafe { self.norm_lanes(norm, at, delta) };
+                }
+                if steps.contains(&Step::Last) {
+                    let stream = Lanes::flatten_mut(stream);
+                    for (to, x) in stream.iter_mut().zip(Lanes::flatten(delta)) {
+                        *to += x;
+                    }
+                    self.round(stream);
+                }
+            });
+            match steps.last() {
+                Some(Step::Bias) => give_panels(taps, output, delta, piece.tokens),
+                Some(Step::Norm) if addition.post_norm.is_some() => {
+                    give_panels(taps, normed, delta, piece.tokens);
+                }
+                Some(Step::Last) => give_panels(taps, sum, stream, piece.tokens),
+                _ => {}
             }
-            let stream = Lanes::flatten_mut(stream);
-            for (to, x) in stream.iter_mut().zip(Lanes::flatten(delta)) {
-                *to += x;
-            }
-            self.round(stream);
-        });
+        }
     }
 
     /// Adds the bias of a product of one panel.
@@ -544,6 +611,7 @@ impl FastDecoder {
         piece: Piece,
         buffers: &mut PanelBuffers,
         logits: &mut [f32],
+        taps: &mut Taps<'_>,
     ) {
         let live = skip / LANES..piece.panels;
         let PanelBuffers {
@@ -553,6 +621,7 @@ impl FastDecoder {
             ..
         } = buffers;
         self.norm_panels(&self.network.output_norm, live.clone(), stream, normed);
+        give_panels(taps, TapPoint::FinalNorm, normed, piece.tokens);
         let head = self.head();
         let vocab = head.rows;
         let Work { scratch, split } = work;

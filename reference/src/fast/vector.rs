@@ -1,15 +1,17 @@
 //! One token at a time.
 
-use engine::TokenId;
+use engine::{TapPoint, TokenId};
 
 use super::FastDecoder;
 use super::attention::AttendOne;
 use super::matrix::{Lanes, Matrix};
 use super::simd::LANES;
 use super::steps::{PerWorker, Shared, over_rows};
+use super::taps::{self, Branch};
 use crate::cache::Cache;
 use crate::hyperparameters::Hyperparameters;
 use crate::network::{Block, Linear, Norm};
+use crate::tap::Taps;
 
 /// Parts that a product is cut into per thread: enough that one thread held up
 /// by the system does not hold up the others.
@@ -62,6 +64,10 @@ impl Vector {
     fn padded_mut(&mut self) -> &mut [f32] {
         Lanes::flatten_mut(&mut self.lanes)
     }
+
+    fn give(&self, taps: &mut Taps<'_>, point: TapPoint) {
+        taps.give(point, self.len, self.as_slice());
+    }
 }
 
 impl VectorBuffers {
@@ -97,6 +103,7 @@ impl FastDecoder {
         cache: &mut Cache,
         buffers: &mut VectorBuffers,
         logits: Option<&mut [f32]>,
+        taps: &mut Taps<'_>,
     ) {
         let network = &self.network;
         let position = cache.len();
@@ -114,13 +121,17 @@ impl FastDecoder {
                 }
             }
         }
+        taps.enter(position, None);
+        buffers.stream.give(taps, TapPoint::Embedding);
         for (layer, block) in network.blocks.iter().enumerate() {
+            taps.enter(position, Some(layer));
             self.norm(
                 buffers.stream.as_slice(),
                 &block.attention_norm,
                 buffers.normed.as_mut_slice(),
             );
-            self.attend(block, layer, position, cache, buffers);
+            buffers.normed.give(taps, TapPoint::AttentionNorm);
+            self.attend(block, layer, position, cache, buffers, taps);
             // A layer's keys and values are all that is needed of the last
             // layer when no logits are.
             if logits.is_none() && layer + 1 == network.blocks.len() {
@@ -136,12 +147,15 @@ impl FastDecoder {
                 ..
             } = buffers;
             self.matvec(&[(&block.output, mixed)], [delta]);
-            self.add_to_stream(block.attention_post_norm.as_ref(), delta, stream);
+            let post_norm = block.attention_post_norm.as_ref();
+            self.add_to_stream(post_norm, taps::ATTENTION, delta, stream, taps);
             if let Some(norm) = &block.ffn_norm {
                 self.norm(stream.as_slice(), norm, normed.as_mut_slice());
+                normed.give(taps, TapPoint::FfnNorm);
             }
-            self.feed_forward(block, normed, gate, up, delta);
-            self.add_to_stream(block.ffn_post_norm.as_ref(), delta, stream);
+            self.feed_forward(block, normed, gate, up, delta, taps);
+            let post_norm = block.ffn_post_norm.as_ref();
+            self.add_to_stream(post_norm, taps::FEED_FORWARD, delta, stream, taps);
         }
         cache.advance(1);
         if let Some(logits) = logits {
@@ -150,6 +164,8 @@ impl FastDecoder {
                 &network.output_norm,
                 buffers.normed.as_mut_slice(),
             );
+            taps.enter(position, None);
+            buffers.normed.give(taps, TapPoint::FinalNorm);
             self.project(buffers, logits);
         }
     }
@@ -214,12 +230,22 @@ impl FastDecoder {
         self.round(x);
     }
 
-    fn add_to_stream(&self, post_norm: Option<&Norm>, delta: &mut Vector, stream: &mut Vector) {
+    fn add_to_stream(
+        &self,
+        post_norm: Option<&Norm>,
+        [output, normed, sum]: Branch,
+        delta: &mut Vector,
+        stream: &mut Vector,
+        taps: &mut Taps<'_>,
+    ) {
+        delta.give(taps, output);
         if let Some(norm) = post_norm {
             self.norm_in_place(delta.as_mut_slice(), norm);
+            delta.give(taps, normed);
         }
         add(stream.as_mut_slice(), delta.as_slice());
         self.round(stream.as_mut_slice());
+        stream.give(taps, sum);
     }
 
     /// Stores the token's keys and values, and mixes those it sees.
@@ -230,6 +256,7 @@ impl FastDecoder {
         position: usize,
         cache: &mut Cache,
         buffers: &mut VectorBuffers,
+        taps: &mut Taps<'_>,
     ) {
         let shape = self.shape();
         let c = &shape.config;
@@ -249,8 +276,11 @@ impl FastDecoder {
                 (&block.key, normed),
                 (&block.value, normed),
             ],
-            [query, key, value],
+            [&mut *query, &mut *key, &mut *value],
         );
+        query.give(taps, TapPoint::Query);
+        key.give(taps, TapPoint::Key);
+        value.give(taps, TapPoint::Value);
         for (vector, norm) in [
             (&mut *query, &block.query_norm),
             (&mut *key, &block.key_norm),
@@ -260,6 +290,10 @@ impl FastDecoder {
                     self.norm_in_place(head, norm);
                 }
             }
+        }
+        if block.query_norm.is_some() {
+            query.give(taps, TapPoint::QueryNorm);
+            key.give(taps, TapPoint::KeyNorm);
         }
         if let Some(ropes) = &self.network.ropes {
             let local = shape.layers[layer].local_rope;
@@ -278,6 +312,8 @@ impl FastDecoder {
                 }
                 self.round(vector.as_mut_slice());
             }
+            query.give(taps, TapPoint::QueryRope);
+            key.give(taps, TapPoint::KeyRope);
         }
         let cached = cache.layer_mut(layer);
         let slot = cached.slot(position);
@@ -303,6 +339,7 @@ impl FastDecoder {
             }
         });
         self.round(mixed.as_mut_slice());
+        mixed.give(taps, TapPoint::AttentionMix);
     }
 
     fn feed_forward(
@@ -312,6 +349,7 @@ impl FastDecoder {
         gate: &mut Vector,
         up: &mut Vector,
         out: &mut Vector,
+        taps: &mut Taps<'_>,
     ) {
         let gated = block.gate.as_ref().map(|weights| (weights, gate));
         let gate = match gated {
@@ -330,6 +368,7 @@ impl FastDecoder {
             (self.kernels.activate)(self.shape().activation, gate, up.padded_mut());
         }
         self.round(up.as_mut_slice());
+        up.give(taps, TapPoint::FfnInner);
         self.matvec(&[(&block.down, up)], [out]);
     }
 

@@ -17,18 +17,22 @@ mod tests;
 use std::ops::Range;
 
 use candle_core::{D, DType, Device, Result, Tensor};
-use engine::{EngineError, NumberFormat, TokenId};
+use engine::{EngineError, NumberFormat, TapPoint, TokenId};
 
 use crate::cache::{Cache, LayerCache, Rows};
+use crate::fault::Fault;
 use crate::hyperparameters::{Activation, Hyperparameters, NormKind};
 use crate::network::{Block, Linear, Network, Norm};
 use crate::rope::Rope;
+use crate::tap::Taps;
 use crate::weights::{StoredMatrix, Weights};
 
 /// A decoder of candle tensors, each `[outputs, inputs]` as in the file.
 pub(crate) struct PlainDecoder {
     network: Network<Tensor>,
     activations: NumberFormat,
+    /// A mistake to make, and the layer to make it in.
+    fault: Option<(usize, Fault)>,
 }
 
 impl PlainDecoder {
@@ -36,6 +40,7 @@ impl PlainDecoder {
         shape: Hyperparameters,
         weights: &Weights<'_>,
         activations: NumberFormat,
+        fault: Option<(usize, Fault)>,
     ) -> std::result::Result<Self, EngineError> {
         let network = Network::load(shape, weights, |matrix| {
             tensor(&matrix).map_err(crate::failed)
@@ -43,6 +48,7 @@ impl PlainDecoder {
         Ok(Self {
             network,
             activations,
+            fault,
         })
     }
 
@@ -57,8 +63,9 @@ impl PlainDecoder {
         tokens: &[TokenId],
         cache: &mut Cache,
         logits: &mut [f32],
+        taps: &mut Taps<'_>,
     ) -> Result<()> {
-        let hidden = self.hidden(tokens, cache)?;
+        let hidden = self.hidden(tokens, cache, taps)?;
         let wanted = logits.len() / self.shape().config.vocab;
         if wanted > 0 {
             let hidden = hidden.narrow(0, tokens.len() - wanted, wanted)?;
@@ -68,29 +75,48 @@ impl PlainDecoder {
     }
 
     /// The final hidden states `[n, hidden]`, normalised.
-    fn hidden(&self, tokens: &[TokenId], cache: &mut Cache) -> Result<Tensor> {
+    fn hidden(&self, tokens: &[TokenId], cache: &mut Cache, taps: &mut Taps<'_>) -> Result<Tensor> {
         let network = &self.network;
+        let start = cache.len();
         let ids = Tensor::from_slice(tokens, tokens.len(), &Device::Cpu)?;
         let embedded = network.embedding.index_select(&ids, 0)?;
         let mut stream = self.round((embedded * f64::from(self.shape().embedding_scale))?)?;
         if let Some(positions) = &network.positions {
-            stream = self.round((stream + positions.narrow(0, cache.len(), tokens.len())?)?)?;
+            stream = self.round((stream + positions.narrow(0, start, tokens.len())?)?)?;
         }
+        taps.enter(start, None);
+        tap(taps, TapPoint::Embedding, &stream)?;
         for (index, block) in network.blocks.iter().enumerate() {
+            taps.enter(start, Some(index));
             let normed = self.norm(&stream, &block.attention_norm)?;
-            let attention = self.attention(block, index, &normed, cache)?;
-            let attention = self.post_norm(attention, block.attention_post_norm.as_ref())?;
+            tap(taps, TapPoint::AttentionNorm, &normed)?;
+            let mut attention = self.attention(block, index, &normed, cache, taps)?;
+            tap(taps, TapPoint::AttentionOutput, &attention)?;
+            if let Some(norm) = &block.attention_post_norm {
+                attention = self.norm(&attention, norm)?;
+                tap(taps, TapPoint::AttentionPostNorm, &attention)?;
+            }
             let with_attention = self.round((&stream + attention)?)?;
-            let input = match &block.ffn_norm {
-                Some(norm) => self.norm(&with_attention, norm)?,
-                None => normed,
-            };
-            let fed = self.feed_forward(block, &input)?;
-            let fed = self.post_norm(fed, block.ffn_post_norm.as_ref())?;
+            tap(taps, TapPoint::AttentionResidual, &with_attention)?;
+            let mut input = normed;
+            if let Some(norm) = &block.ffn_norm {
+                input = self.norm(&with_attention, norm)?;
+                tap(taps, TapPoint::FfnNorm, &input)?;
+            }
+            let mut fed = self.feed_forward(block, &input, taps)?;
+            tap(taps, TapPoint::FfnOutput, &fed)?;
+            if let Some(norm) = &block.ffn_post_norm {
+                fed = self.norm(&fed, norm)?;
+                tap(taps, TapPoint::FfnPostNorm, &fed)?;
+            }
             stream = self.round((with_attention + fed)?)?;
+            tap(taps, TapPoint::Residual, &stream)?;
         }
         cache.advance(tokens.len());
-        self.norm(&stream, &network.output_norm)
+        let hidden = self.norm(&stream, &network.output_norm)?;
+        taps.enter(start, None);
+        tap(taps, TapPoint::FinalNorm, &hidden)?;
+        Ok(hidden)
     }
 
     /// Logits `[n, vocab]` of hidden states `[n, hidden]`.
@@ -112,10 +138,6 @@ impl PlainDecoder {
         self.round(normalise(x, self.shape().norm, norm)?)
     }
 
-    fn post_norm(&self, x: Tensor, norm: Option<&Norm>) -> Result<Tensor> {
-        norm.map_or(Ok(x.clone()), |norm| self.norm(&x, norm))
-    }
-
     fn linear(&self, x: &Tensor, linear: &Linear<Tensor>) -> Result<Tensor> {
         let product = x.matmul(&linear.weight.t()?)?;
         self.round(match &linear.bias {
@@ -131,26 +153,40 @@ impl PlainDecoder {
         layer: usize,
         x: &Tensor,
         cache: &mut Cache,
+        taps: &mut Taps<'_>,
     ) -> Result<Tensor> {
         let shape = self.shape();
         let c = &shape.config;
         let (n, start) = (x.dim(0)?, cache.len());
+        let faulty = |fault| self.fault == Some((layer, fault));
         let split = |x: Tensor, heads| x.reshape((n, heads, c.head_dim))?.transpose(0, 1);
         let mut query = split(self.linear(x, &block.query)?, c.heads)?;
         let mut key = split(self.linear(x, &block.key)?, c.kv_heads)?;
         let value = self.linear(x, &block.value)?;
+        tap(taps, TapPoint::Query, &query)?;
+        tap(taps, TapPoint::Key, &key)?;
+        tap(taps, TapPoint::Value, &value)?;
         if let (Some(query_norm), Some(key_norm)) = (&block.query_norm, &block.key_norm) {
             query = self.norm(&query, query_norm)?;
             key = self.norm(&key, key_norm)?;
+            tap(taps, TapPoint::QueryNorm, &query)?;
+            tap(taps, TapPoint::KeyNorm, &key)?;
         }
         if let Some(ropes) = &self.network.ropes {
-            let rope = ropes.of(shape.layers[layer].local_rope);
-            query = self.round(rotate(&query, rope, start)?)?;
-            key = self.round(rotate(&key, rope, start)?)?;
+            let mut rope = ropes.of(shape.layers[layer].local_rope).clone();
+            if faulty(Fault::RopeBase) {
+                rope = rope.with_base_times(50.0);
+            }
+            query = self.round(rotate(&query, &rope, start)?)?;
+            key = self.round(rotate(&key, &rope, start)?)?;
+            tap(taps, TapPoint::QueryRope, &query)?;
+            tap(taps, TapPoint::KeyRope, &key)?;
         }
         let key = key.transpose(0, 1)?.reshape((n, c.kv_heads * c.head_dim))?;
+        let rewritten = start < cache.high();
         let cached = cache.layer_mut(layer);
-        append(cached, start, &key, &value)?;
+        let stale = usize::from(faulty(Fault::StaleKv) && rewritten);
+        append(cached, start, stale, &key, &value)?;
         let seen = cached.visible(start).start..start + n;
         let total = seen.len();
         let context = |rows: &Rows| {
@@ -164,26 +200,43 @@ impl PlainDecoder {
         // The query heads of one group are stacked so that each group is one
         // product against its shared keys: [kv_heads, group · n, head_dim].
         let group = c.heads / c.kv_heads;
-        let query = (query * f64::from(shape.attention_scale))?
-            .contiguous()?
-            .reshape((c.kv_heads, group * n, c.head_dim))?;
+        if faulty(Fault::SwappedHeads) {
+            query = swap_first_and_last(&query)?;
+        }
+        let scale = match faulty(Fault::NoScale) {
+            true => 1.0,
+            false => shape.attention_scale,
+        };
+        let query = (query * f64::from(scale))?.contiguous()?.reshape((
+            c.kv_heads,
+            group * n,
+            c.head_dim,
+        ))?;
+        let ahead = usize::from(faulty(Fault::MaskOffByOne));
         let scores = softcap(
             query.matmul(&keys.transpose(1, 2)?)?,
             shape.attention_softcap,
         )?
         .reshape((c.kv_heads, group, n, total))?
-        .broadcast_add(&mask(cached, start, n, seen)?)?;
+        .broadcast_add(&mask(cached, start, n, seen, ahead)?)?;
         let weights = softmax(&scores)?.reshape((c.kv_heads, group * n, total))?;
         let mixed = weights
             .matmul(&values)?
             .reshape((c.heads, n, c.head_dim))?
             .transpose(0, 1)?
             .reshape((n, c.heads * c.head_dim))?;
-        self.linear(&self.round(mixed)?, &block.output)
+        let mixed = self.round(mixed)?;
+        tap(taps, TapPoint::AttentionMix, &mixed)?;
+        self.linear(&mixed, &block.output)
     }
 
     /// `down(act(gate(x)) · up(x))` (Shazeer 2020), or `down(act(up(x)))`.
-    fn feed_forward(&self, block: &Block<Tensor>, x: &Tensor) -> Result<Tensor> {
+    fn feed_forward(
+        &self,
+        block: &Block<Tensor>,
+        x: &Tensor,
+        taps: &mut Taps<'_>,
+    ) -> Result<Tensor> {
         let activate = |x: Tensor| match self.shape().activation {
             Activation::Silu => x.silu(),
             Activation::GeluTanh => x.gelu(),
@@ -193,7 +246,9 @@ impl PlainDecoder {
             Some(gate) => (activate(self.linear(x, gate)?)? * up)?,
             None => activate(up)?,
         };
-        self.linear(&self.round(inner)?, &block.down)
+        let inner = self.round(inner)?;
+        tap(taps, TapPoint::FfnInner, &inner)?;
+        self.linear(&inner, &block.down)
     }
 
     fn round(&self, x: Tensor) -> Result<Tensor> {
@@ -217,10 +272,29 @@ fn vector(values: &[f32]) -> Result<Tensor> {
     Tensor::from_slice(values, values.len(), &Device::Cpu)
 }
 
-/// Stores keys and values `[n, kv_heads · head_dim]` of the tokens from `start`.
-fn append(cache: &mut LayerCache, start: usize, keys: &Tensor, values: &Tensor) -> Result<()> {
+/// Hands over `x`, `[n, width]` or by heads `[heads, n, head_dim]`.
+fn tap(taps: &mut Taps<'_>, point: TapPoint, x: &Tensor) -> Result<()> {
+    if taps.wanted() {
+        let x = match x.rank() {
+            3 => x.transpose(0, 1)?.flatten_from(1)?,
+            _ => x.clone(),
+        };
+        taps.give(point, x.dim(1)?, &x.flatten_all()?.to_vec1::<f32>()?);
+    }
+    Ok(())
+}
+
+/// Stores keys and values `[n, kv_heads · head_dim]` of the tokens from `start`, but
+/// for the first `stale`.
+fn append(
+    cache: &mut LayerCache,
+    start: usize,
+    stale: usize,
+    keys: &Tensor,
+    values: &Tensor,
+) -> Result<()> {
     let (keys, values) = (keys.to_vec2::<f32>()?, values.to_vec2::<f32>()?);
-    for (index, (key, value)) in keys.iter().zip(&values).enumerate() {
+    for (index, (key, value)) in keys.iter().zip(&values).enumerate().skip(stale) {
         let slot = cache.slot(start + index);
         cache.keys.write(slot, key);
         cache.values.write(slot, value);
@@ -238,11 +312,19 @@ fn gather(cache: &LayerCache, rows: &Rows, positions: Range<usize>) -> Result<Te
     Tensor::from_vec(values, (n, width), &Device::Cpu)
 }
 
-/// `[n, seen]`: 0 where the token at `start + i` looks, −∞ elsewhere.
-fn mask(cache: &LayerCache, start: usize, n: usize, seen: Range<usize>) -> Result<Tensor> {
+/// `[n, seen]`: 0 where the token at `start + i` looks, and `ahead` further, −∞
+/// elsewhere.
+fn mask(
+    cache: &LayerCache,
+    start: usize,
+    n: usize,
+    seen: Range<usize>,
+    ahead: usize,
+) -> Result<Tensor> {
     let mask: Vec<f32> = (start..start + n)
         .flat_map(|position| {
             let visible = cache.visible(position);
+            let visible = visible.start..visible.end + ahead;
             seen.clone()
                 .map(move |other| match visible.contains(&other) {
                     true => 0.0,
@@ -281,6 +363,15 @@ fn softcap(x: Tensor, cap: Option<f32>) -> Result<Tensor> {
 fn softmax(x: &Tensor) -> Result<Tensor> {
     let exp = x.broadcast_sub(&x.max_keepdim(D::Minus1)?)?.exp()?;
     exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
+}
+
+/// `[heads, n, head_dim]` with its first and last heads exchanged.
+fn swap_first_and_last(x: &Tensor) -> Result<Tensor> {
+    let mut order: Vec<u32> = (0..x.dim(0)? as u32).collect();
+    let last = order.len() - 1;
+    order.swap(0, last);
+    x.contiguous()?
+        .index_select(&Tensor::new(order, &Device::Cpu)?, 0)
 }
 
 /// Rotates `x` `[heads, n, head_dim]` whose first token is at `start`.
