@@ -18,6 +18,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A tensor on its way through the network.
 #[derive(Clone, Copy, Debug)]
 pub struct Tap<'a> {
@@ -36,7 +38,7 @@ pub struct Tap<'a> {
 pub type TapObserver<'a> = &'a mut (dyn FnMut(Tap<'_>) + Send);
 
 /// A point of one layer, or one outside the layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stage {
     /// The transformer block, from zero; `None` for [`TapPoint::Embedding`] and
     /// [`TapPoint::FinalNorm`].
@@ -55,7 +57,8 @@ impl fmt::Display for Stage {
 }
 
 /// Where a tensor can be taken, in the order of computation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TapPoint {
     /// The first residual stream: the token's embedding, scaled where the
     /// architecture does, with its position's where positions are learned.
@@ -148,12 +151,6 @@ impl TapPoint {
         }
     }
 
-    /// The point of that name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|point| point.name() == name)
-    }
-
     /// Whether the point lies inside a block.
     #[must_use]
     pub fn in_layer(self) -> bool {
@@ -183,9 +180,9 @@ mod tests {
     #[test]
     fn points_are_in_order_and_their_names_are_unique() {
         assert!(TapPoint::ALL.is_sorted());
-        for point in TapPoint::ALL {
-            assert_eq!(TapPoint::named(point.name()), Some(point));
-        }
+        let mut names = TapPoint::ALL.map(TapPoint::name);
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
         let stage = Stage {
             layer: Some(3),
             point: TapPoint::QueryRope,

@@ -98,6 +98,11 @@ pub(crate) struct RunArguments {
     #[arg(long = "set", value_name = "SETTING")]
     pub(crate) set: Vec<String>,
 
+    /// Have parity name the layer and part where an engine leaves the baseline; the same as
+    /// --set parity.bisect=true
+    #[arg(long)]
+    pub(crate) bisect: bool,
+
     /// Demand something of a metric, repeatable, e.g. "parity.kl_mean <= 0.01"
     #[arg(long = "gate", value_name = "GATE")]
     pub(crate) gates: Vec<String>,

@@ -61,10 +61,20 @@ impl Plan {
         for text in &arguments.set {
             config.set_from(text)?;
         }
+        if arguments.bisect {
+            config.set_from("parity.bisect=true")?;
+        }
         for text in &arguments.gates {
             config.gates.push(text.parse()?);
         }
         let suites = suites(arguments, &config)?;
+        if arguments.bisect
+            && !suites
+                .iter()
+                .any(|planned| planned.suite.name() == "parity")
+        {
+            bail!("--bisect belongs to the suite parity; add --suite parity");
+        }
         let engines = engines(arguments, &config)?;
         for planned in &suites {
             planned.suite.validate(&planned.input(&engines[0]))?;

@@ -73,7 +73,7 @@ impl UserGate {
 /// it, else by the suite's own.
 pub(crate) fn judge(suite: &str, measurement: Measurement, gates: &[UserGate]) -> Metric {
     let name = format!("{suite}.{}.{}", measurement.case, measurement.metric);
-    let gate = gates
+    let demanded = gates
         .iter()
         .rev()
         .find(|gate| gate.concerns(&name))
@@ -81,9 +81,12 @@ pub(crate) fn judge(suite: &str, measurement: Measurement, gates: &[UserGate]) -
             comparison: gate.comparison,
             bound: gate.bound,
             because: "set by the user".into(),
-        })
-        .or(measurement.gate);
+        });
+    // What a user demands and cannot be had has not passed.
+    let skipped = measurement.skipped.filter(|_| demanded.is_none());
+    let gate = demanded.or(measurement.gate);
     let verdict = match &gate {
+        _ if skipped.is_some() => Verdict::Skip,
         None => Verdict::Info,
         Some(gate) if gate.admits(measurement.value) => Verdict::Pass,
         Some(_) => Verdict::Fail,
@@ -109,7 +112,7 @@ pub(crate) fn judge(suite: &str, measurement: Measurement, gates: &[UserGate]) -
             )
         }),
         verdict,
-        why: gate.map(|gate| gate.because),
+        why: skipped.or(gate.map(|gate| gate.because)),
         headline: measurement.headline,
         ranks: measurement.ranks,
     }
@@ -161,6 +164,20 @@ mod tests {
     fn nan_is_undefined_and_fails() {
         let judged = judge("parity", measurement(f64::NAN), &[]);
         assert_eq!((judged.value, judged.verdict), (None, Verdict::Fail));
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_skipped_unless_demanded() {
+        let skipped = Measurement {
+            skipped: Some("no taps".into()),
+            ..measurement(f64::NAN)
+        };
+        let judged = judge("parity", skipped.clone(), &[]);
+        assert_eq!(judged.verdict, Verdict::Skip);
+        assert_eq!(judged.why.as_deref(), Some("no taps"));
+        let demanded: UserGate = "parity.kl_mean <= 1".parse().unwrap();
+        let judged = judge("parity", skipped, &[demanded]);
+        assert_eq!(judged.verdict, Verdict::Fail);
     }
 
     #[test]

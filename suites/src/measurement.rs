@@ -72,6 +72,9 @@ pub struct Measurement {
     pub n: u64,
     /// Confidence interval, where one can be had.
     pub interval: Option<Interval>,
+    /// Why there is no figure, where one was asked for and cannot be had; `value` is
+    /// NaN then.
+    pub skipped: Option<String>,
     /// What the suite itself demands.
     pub gate: Option<Gate>,
     /// Whether it belongs in a table that fits a terminal.
@@ -98,6 +101,7 @@ impl Measurement {
             value,
             n,
             interval: None,
+            skipped: None,
             gate: None,
             headline: false,
             ranks: false,

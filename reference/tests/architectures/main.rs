@@ -12,6 +12,7 @@
 
 mod metadata;
 mod page;
+mod taps;
 mod tiny;
 
 use engine::tolerance::{noise_to_signal, product_noise, worst_gain};

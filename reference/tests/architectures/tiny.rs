@@ -43,6 +43,24 @@ impl TinyModel {
         ModelArtifact::from_path(&self.folder.join("model.gguf")).unwrap()
     }
 
+    /// What transformers computes of the first tokens on the way to their logits,
+    /// stage after stage, where `scripts/oracles/taps.py` has written it.
+    pub(crate) fn taps(&self) -> Option<Vec<(String, Vec<f32>)>> {
+        const TOKENS: usize = 8;
+        let list = fs::read_to_string(self.folder.join("taps.txt")).ok()?;
+        let table = npy(&self.folder.join("taps.npy"), TOKENS);
+        let (mut stages, mut column) = (Vec::new(), 0);
+        for line in list.lines() {
+            let (name, width) = line.split_once(' ').unwrap();
+            let columns = column..column + width.parse::<usize>().unwrap();
+            column = columns.end;
+            let rows = (0..TOKENS).flat_map(|token| table.row(token)[columns.clone()].to_vec());
+            stages.push((name.into(), rows.collect()));
+        }
+        assert_eq!(column, table.vocab());
+        Some(stages)
+    }
+
     /// The class in transformers, then what the model is there to prove.
     pub(crate) fn about(&self) -> Vec<String> {
         fs::read_to_string(self.folder.join("about.txt"))

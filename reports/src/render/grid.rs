@@ -126,7 +126,8 @@ fn short(value: f64) -> String {
     format!("{value:.*}", decimals as usize)
 }
 
-/// What went wrong, one line each: failed gates, failed engines, skipped cells.
+/// What went wrong, one line each: failed gates, failed engines, skipped cells and
+/// figures.
 pub(super) fn findings(record: &RunRecord) -> Vec<(Verdict, String)> {
     let mut findings = Vec::new();
     for cell in &record.cells {
@@ -142,6 +143,11 @@ pub(super) fn findings(record: &RunRecord) -> Vec<(Verdict, String)> {
                 findings.push((Verdict::Skip, format!("{engine}  {}: {why}", cell.suite)));
             }
             Status::Completed => {}
+        }
+        for metric in &cell.metrics {
+            if let (Verdict::Skip, Some(why)) = (metric.verdict, &metric.why) {
+                findings.push((Verdict::Skip, format!("{engine}  {}: {why}", metric.name)));
+            }
         }
         for metric in cell
             .metrics

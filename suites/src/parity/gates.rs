@@ -24,14 +24,14 @@ use crate::cell::Variant;
 use crate::{Better, Comparison, Gate, Measurement};
 
 /// One bit: it doubles the step of a quantizer and so quadruples its noise.
-const MARGIN: f64 = 4.0;
+pub(super) const MARGIN: f64 = 4.0;
 
 /// The coarsest 4-bit format: the most noise any format is allowed.
 const COARSEST: NumberFormat = NumberFormat::Q4_0;
 
 /// The format whose effect on the baseline tells the noise gain: fine enough
 /// for errors to stay linear, coarse enough to drown f32 rounding.
-const PROBE: NumberFormat = NumberFormat::Q8_0;
+pub(super) const PROBE: NumberFormat = NumberFormat::Q8_0;
 
 /// What the baseline leaves for the engines held against it.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

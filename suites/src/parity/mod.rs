@@ -3,8 +3,10 @@
 //! Both engines read the same windows of text, teacher-forced: whatever they
 //! would have said, the next token is the text's. Every position's logits are
 //! compared with the baseline's, so an error shows where it begins. Two more
-//! cases need no baseline: prefill against decode, and two runs bit by bit.
+//! cases need no baseline: prefill against decode, and two runs bit by bit. On
+//! request [`bisect`] looks for the place where an engine goes wrong.
 
+mod bisect;
 mod divergence;
 mod gates;
 
@@ -22,6 +24,7 @@ use crate::{
     Better, Cell, Comparison, Gate, Input, Measurement, Role, Sample, Setting, SettingError, Suite,
     SuiteError,
 };
+use bisect::{BISECT, BISECT_TOKENS};
 use divergence::{Divergence, Row};
 use gates::Mark;
 
@@ -75,7 +78,15 @@ impl Suite for Parity {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[TEXT, CTX, WINDOWS, DECODE_TOKENS, SAVE_LOGITS]
+        &[
+            TEXT,
+            CTX,
+            WINDOWS,
+            DECODE_TOKENS,
+            SAVE_LOGITS,
+            BISECT,
+            BISECT_TOKENS,
+        ]
     }
 
     fn gates(&self) -> &'static [(&'static str, &'static str)] {
@@ -97,6 +108,10 @@ impl Suite for Parity {
                 "<= noise of activations and KV cache; weights are shared",
             ),
             ("differing_logits", "== 0 between two runs"),
+            (
+                "guilty_stages",
+                "== 0 places on the way to the logits whose error nothing before them explains",
+            ),
         ]
     }
 
@@ -146,6 +161,9 @@ impl Suite for Parity {
         measurements.push(differing_logits(&first, &repeated));
         let start = &windows.first()[..plan.decode_tokens];
         measurements.push(prefill_against_decode(model, start, &first, &mark)?);
+        if let Some(tokens) = plan.bisect_tokens {
+            measurements.extend(bisect::run(cell, model, &windows.first()[..tokens])?);
+        }
         (cell.progress)(steps, steps);
         Ok(measurements)
     }
@@ -156,6 +174,8 @@ struct Plan {
     windows: Windows,
     decode_tokens: usize,
     save_logits: bool,
+    /// Tokens that a bisection reads, if there is to be one.
+    bisect_tokens: Option<usize>,
 }
 
 impl Plan {
@@ -171,6 +191,8 @@ impl Plan {
         let windows = settings.get(&WINDOWS, at_least(1))?;
         let decode_tokens = settings.get(&DECODE_TOKENS, at_least(1))?.min(ctx);
         let save_logits = settings.get(&SAVE_LOGITS, |_| Ok(()))?;
+        let bisect_tokens = settings.get(&BISECT_TOKENS, at_least(4))?.min(ctx);
+        let bisect = settings.get(&BISECT, |_: &bool| Ok(()))?;
         let path = settings.text(&TEXT);
         let text = text::named_or(path, input.default_text)?;
         let windows = Windows::cut(&text, input.tokenizer, windows, ctx);
@@ -178,6 +200,7 @@ impl Plan {
             windows: windows.map_err(|error| error.in_file(path))?,
             decode_tokens,
             save_logits,
+            bisect_tokens: bisect.then_some(bisect_tokens),
         })
     }
 }
