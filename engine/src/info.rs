@@ -46,6 +46,8 @@ pub enum Capability {
     /// [`Session::extend_tapped`](crate::Session::extend_tapped) hands over
     /// intermediate tensors.
     Taps,
+    /// [`Model::embed`](crate::Model::embed) turns texts into vectors.
+    Embeddings,
 }
 
 /// One option of an engine.
@@ -59,7 +61,7 @@ pub struct OptionHelp {
     pub help: &'static str,
 }
 
-/// Shape of a decoder-only transformer.
+/// Shape of a transformer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
     /// Architecture name as GGUF spells it, e.g. `llama`.

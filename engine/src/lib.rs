@@ -13,6 +13,7 @@
 
 mod artifact;
 pub mod conformance;
+mod embeddings;
 mod error;
 mod folder;
 mod format;
@@ -24,6 +25,7 @@ mod tokens;
 pub mod tolerance;
 
 pub use artifact::{ArtifactError, ArtifactFormat, ArtifactSource, ModelArtifact, sha256_hex};
+pub use embeddings::{Embeddings, Pooling, UnknownPooling};
 pub use error::{EngineError, FailureKind};
 pub use format::{NumberFormat, UnknownFormat};
 pub use info::{
@@ -83,8 +85,27 @@ pub trait Model: Send {
     /// Opens an empty context.
     ///
     /// # Errors
-    /// [`FailureKind::OutOfMemory`] if no room is left for its KV cache.
+    /// [`FailureKind::OutOfMemory`] if no room is left for its KV cache,
+    /// [`FailureKind::Unsupported`] for a model that predicts no next token, such
+    /// as an encoder.
     fn session(&self) -> Result<Box<dyn Session + '_>, EngineError>;
+
+    /// Embeds `texts`, one row each, from final hidden states. Every text stands
+    /// alone: what shares a call with it changes nothing but rounding. Of engines
+    /// with [`Capability::Embeddings`].
+    ///
+    /// # Errors
+    /// [`FailureKind::InvalidInput`] when a text is empty, longer than the
+    /// context, or holds an id outside the vocabulary,
+    /// [`FailureKind::Unsupported`] when this model has no embeddings, or none
+    /// with this `pooling`.
+    fn embed(&self, texts: &[&[TokenId]], pooling: Pooling) -> Result<Embeddings, EngineError> {
+        let _ = (texts, pooling);
+        Err(EngineError::new(
+            FailureKind::Unsupported,
+            "this engine has no embeddings",
+        ))
+    }
 }
 
 /// One context: a token sequence and its KV cache.

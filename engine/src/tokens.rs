@@ -31,6 +31,12 @@ pub trait Tokenizer: Send + Sync {
     /// End-of-sequence token.
     fn eos(&self) -> Option<TokenId>;
 
+    /// Token that the model wants after a text that is complete, such as BERT's
+    /// `[SEP]`.
+    fn closing(&self) -> Option<TokenId> {
+        None
+    }
+
     /// SHA-256 (hex) over vocabulary, merges and special tokens: two models
     /// with the same hash can be compared token by token.
     fn sha256(&self) -> &str;

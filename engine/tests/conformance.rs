@@ -3,9 +3,9 @@
 
 use harness_engine::conformance::{self, Outcome};
 use harness_engine::{
-    ArtifactFormat, ArtifactSource, Availability, Capability, Engine, EngineError, EngineInfo,
-    EngineOptions, EvictionPolicy, KvLayer, KvUsage, Logits, Model, ModelArtifact, ModelConfig,
-    NumberFormat, Numerics, Session, TokenId, Want,
+    ArtifactFormat, ArtifactSource, Availability, Capability, Embeddings, Engine, EngineError,
+    EngineInfo, EngineOptions, EvictionPolicy, FailureKind, KvLayer, KvUsage, Logits, Model,
+    ModelArtifact, ModelConfig, NumberFormat, Numerics, Pooling, Session, TokenId, Want,
 };
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -25,6 +25,13 @@ enum Fault {
     AcceptsEmpty,
     TruncateGrows,
     KvConstant,
+    EmbedsOneRow,
+    EmbedsNan,
+    PadsBatches,
+    EmbedsAtRandom,
+    EmbedsNothing,
+    EmbedsOverflow,
+    EmbedsForeign,
 }
 
 /// Logits that depend on every token of the context and its position.
@@ -54,7 +61,11 @@ impl Engine for Toy {
             device: "cpu".into(),
             about: "a hash of the context".into(),
             availability: Availability::Yes,
-            capabilities: vec![Capability::ConcurrentSessions, Capability::KvUsage],
+            capabilities: vec![
+                Capability::ConcurrentSessions,
+                Capability::KvUsage,
+                Capability::Embeddings,
+            ],
             options: vec![],
         }
     }
@@ -98,6 +109,39 @@ impl Model for ToyModel {
             model: self,
             context: Vec::new(),
         }))
+    }
+
+    fn embed(&self, texts: &[&[TokenId]], pooling: Pooling) -> Result<Embeddings, EngineError> {
+        let fault = self.fault;
+        if pooling == Pooling::Cls {
+            let why = "the first token has seen nothing";
+            return Err(EngineError::new(FailureKind::Unsupported, why));
+        }
+        let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+        let mut values = Vec::new();
+        for text in texts {
+            if (text.is_empty() && fault != Fault::EmbedsNothing)
+                || (text.len() > self.config.context && fault != Fault::EmbedsOverflow)
+                || (text.iter().any(|&id| id as usize >= VOCAB) && fault != Fault::EmbedsForeign)
+            {
+                return Err(EngineError::invalid("no text for this model"));
+            }
+            let length = match fault {
+                Fault::PadsBatches => longest,
+                _ => text.len(),
+            };
+            let calls = self.calls.fetch_add(1, Ordering::Relaxed);
+            values.push(match fault {
+                Fault::EmbedsNan => f32::NAN,
+                Fault::EmbedsAtRandom => calls as f32,
+                _ => length as f32,
+            });
+            values.push(text.iter().sum::<TokenId>() as f32);
+        }
+        if fault == Fault::EmbedsOneRow {
+            values.truncate(2);
+        }
+        Ok(Embeddings::new(2, values).unwrap())
     }
 }
 
@@ -242,6 +286,13 @@ fn every_fault_is_caught_by_its_check() {
         (Fault::AcceptsEmpty, "empty_extend_is_refused"),
         (Fault::TruncateGrows, "truncate_past_end_is_refused"),
         (Fault::KvConstant, "kv_usage_follows_length"),
+        (Fault::EmbedsOneRow, "embeddings_shape"),
+        (Fault::EmbedsNan, "embeddings_finite"),
+        (Fault::PadsBatches, "batch_equals_one_by_one"),
+        (Fault::EmbedsAtRandom, "embeddings_deterministic"),
+        (Fault::EmbedsNothing, "empty_text_is_refused"),
+        (Fault::EmbedsOverflow, "overlong_text_is_refused"),
+        (Fault::EmbedsForeign, "foreign_token_in_text_is_refused"),
     ] {
         let failed = failures(fault);
         assert!(
