@@ -116,6 +116,23 @@ def gemma() -> Tokenizer:
     )
 
 
+def bert() -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    # Cleaning up is for eyes: it takes spaces away that were in the text.
+    tokenizer.decoder = decoders.WordPiece(cleanup=False)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=400, special_tokens=[AddedToken(text, special=True) for text in special], show_progress=False
+    )
+    tokenizer.train_from_iterator([TEXT], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return tokenizer
+
+
 def cases(tokenizer: Tokenizer) -> dict:
     def encoded(text: str, special: bool) -> list[int]:
         tokenizer.encode_special_tokens = not special
@@ -139,7 +156,7 @@ def cases(tokenizer: Tokenizer) -> dict:
 
 
 def main(out: Path) -> None:
-    for make in (gpt2, llama3, qwen2, llama2, mistral, gemma):
+    for make in (gpt2, llama3, qwen2, llama2, mistral, gemma, bert):
         tokenizer = make()
         tokenizer.add_tokens([WHOLE])
         folder = out / make.__name__
@@ -148,6 +165,8 @@ def main(out: Path) -> None:
         config = {"bos_token": "<s>", "eos_token": {"__type": "AddedToken", "content": "</s>"}}
         if make is llama2:
             config["add_bos_token"] = True
+        if make is bert:
+            config = {"cls_token": "[CLS]", "sep_token": "[SEP]"}
         (folder / "tokenizer_config.json").write_text(json.dumps(config) + "\n")
         text = json.dumps(cases(tokenizer), ensure_ascii=False, separators=(",", ":"))
         (folder / "cases.json").write_text(text + "\n", encoding="utf-8")

@@ -60,9 +60,9 @@ impl GgufTokenizer {
             .map(|pattern| SysRegex::new(pattern))
             .collect::<Result<_, _>>()
             .map_err(TokenizerBuildError::Refused)?;
-        let cut = match spelling {
-            Spelling::ByteLevel => Cut::Bytes(patterns),
-            Spelling::Text => Cut::Text(patterns),
+        let cut = match pre.raw_text {
+            true => Cut::Text(patterns),
+            false => Cut::Bytes(patterns),
         };
         let rules = Rules {
             model,

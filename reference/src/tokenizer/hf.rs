@@ -15,7 +15,8 @@ use super::{TokenType, TokenizerBuildError};
 ///
 /// The tokenizers crate does what the file says: normalization, cutting, merging.
 /// Where the crate would drop text that the vocabulary cannot express, or put a
-/// token for the unknown in its place, this is an error.
+/// token for the unknown in its place, this is an error, but for WordPiece, whose
+/// models were trained with such tokens.
 #[derive(Debug)]
 pub struct HfTokenizer {
     tokenizer: tokenizers::Tokenizer,
@@ -26,6 +27,7 @@ pub struct HfTokenizer {
     strips_space: bool,
     bos: Option<TokenId>,
     eos: Option<TokenId>,
+    closing: Option<TokenId>,
     sha256: String,
 }
 
@@ -37,7 +39,7 @@ impl HfTokenizer {
     ///
     /// # Errors
     /// [`TokenizerBuildError`] when the file is missing, malformed, or of an
-    /// algorithm other than byte-pair encoding.
+    /// algorithm other than byte-pair encoding and WordPiece.
     pub fn open(folder: &Path, rows: usize) -> Result<Self, TokenizerBuildError> {
         Self::from_files(&Files::read(folder, rows)?)
     }
@@ -70,6 +72,7 @@ impl HfTokenizer {
             strips_space: files.strips_space,
             bos: files.leading(),
             eos: files.eos,
+            closing: files.closing,
             tokenizer,
             plain,
             vocabulary,
@@ -158,6 +161,10 @@ impl Tokenizer for HfTokenizer {
 
     fn eos(&self) -> Option<TokenId> {
         self.eos
+    }
+
+    fn closing(&self) -> Option<TokenId> {
+        self.closing
     }
 
     fn sha256(&self) -> &str {

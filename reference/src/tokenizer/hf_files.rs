@@ -36,6 +36,8 @@ pub(super) struct Files {
     pub(super) unknown: Option<TokenId>,
     pub(super) bos: Option<TokenId>,
     pub(super) eos: Option<TokenId>,
+    /// Token that closes every text.
+    pub(super) closing: Option<TokenId>,
     tokens: Vec<String>,
     types: Vec<TokenType>,
     merges: Vec<(String, String)>,
@@ -81,6 +83,16 @@ struct Model {
     byte_fallback: bool,
     unk_token: Option<String>,
     dropout: Option<f64>,
+    /// WordPiece's mark of what goes on with a word.
+    continuing_subword_prefix: Option<String>,
+    /// Longer words are unknown to WordPiece.
+    max_input_chars_per_word: Option<u64>,
+}
+
+impl Model {
+    fn is_word_piece(&self) -> bool {
+        self.r#type.as_deref() == Some("WordPiece")
+    }
 }
 
 #[derive(Deserialize)]
@@ -152,16 +164,18 @@ impl Files {
         let json: TokenizerJson =
             serde_json::from_slice(&text).map_err(|error| fault(error.to_string()))?;
         match json.model.r#type.as_deref() {
-            None | Some("BPE") => {}
+            None | Some("BPE" | "WordPiece") => {}
             Some(other) => {
-                let why = format!("tokenizer model `{other}` is not supported; supported: BPE");
+                let why = format!(
+                    "tokenizer model `{other}` is not supported; supported: BPE, WordPiece"
+                );
                 return Err(fault(why));
             }
         }
         if json.model.dropout.is_some_and(|dropout| dropout != 0.0) {
             return Err(fault("merges with dropout are not supported".into()));
         }
-        let spelling = spelling(&json.decoder).map_err(fault)?;
+        let spelling = spelling(&json).map_err(fault)?;
         let (tokens, types) = tokens(&json, spelling, rows).map_err(fault)?;
         let id_of: HashMap<&str, TokenId> = tokens.iter().map(String::as_str).zip(0..).collect();
         let named = |name: &Option<Spelled>| {
@@ -178,8 +192,8 @@ impl Files {
             })
         };
         let exists = |id: &TokenId| (*id as usize) < tokens.len();
-        let first = first_of_template(&json.post_processor);
-        let first = first.and_then(|text| id_of.get(text).copied());
+        let [first, closing] = ends_of_template(&json.post_processor)
+            .map(|text| text.and_then(|text| id_of.get(text).copied()));
         let bos = named(&config.bos_token)
             .or(first)
             .or_else(|| numbered(|ids| &ids.bos_token_id).filter(exists));
@@ -189,7 +203,18 @@ impl Files {
             .add_bos_token
             .unwrap_or(bos.is_some() && first == bos);
         let unknown = json.model.unk_token.as_deref();
-        let unknown = unknown.and_then(|text| id_of.get(text).copied());
+        // Models of WordPiece were trained with words that they do not know.
+        let word_piece = json.model.is_word_piece();
+        let unknown = unknown
+            .filter(|_| !word_piece)
+            .and_then(|text| id_of.get(text).copied());
+        let word_piece_rules = match word_piece {
+            true => format!(
+                " WordPiece {:?} {:?} {closing:?}",
+                json.model.unk_token, json.model.max_input_chars_per_word
+            ),
+            false => String::new(),
+        };
         let cuts = patterns(&json.pre_tokenizer);
         let cuts = cuts.as_ref().filter(|_| spelling == Spelling::ByteLevel);
         let pre = cuts.and_then(|cuts| {
@@ -205,13 +230,14 @@ impl Files {
         });
         Ok(Self {
             merges: merges.collect::<Result<_, _>>()?,
-            strips_space: strips_space(&json.decoder),
+            strips_space: word_piece || strips_space(&json.decoder),
             rules: format!(
-                "{} {} {}",
+                "{} {} {}{word_piece_rules}",
                 json.normalizer, json.pre_tokenizer, json.model.ignore_merges
             ),
             bos,
             eos,
+            closing,
             add_bos,
             unknown,
             spelling,
@@ -310,9 +336,18 @@ fn is(step: &Value, ty: &str) -> bool {
     step.get("type").and_then(Value::as_str) == Some(ty)
 }
 
-fn spelling(decoder: &Value) -> Result<Spelling, String> {
+fn spelling(json: &TokenizerJson) -> Result<Spelling, String> {
+    let decoder = &json.decoder;
     let steps = steps(decoder, "decoders");
     let any = |types: &[&str]| types.iter().any(|ty| steps.iter().any(|step| is(step, ty)));
+    if json.model.is_word_piece() {
+        return match json.model.continuing_subword_prefix.as_deref() {
+            Some("##") => Ok(Spelling::WordPiece),
+            other => Err(format!(
+                "continuing_subword_prefix is {other:?}; supported: \"##\""
+            )),
+        };
+    }
     if any(&["ByteLevel"]) {
         Ok(Spelling::ByteLevel)
     } else if any(&["ByteFallback", "Metaspace", "Replace"]) {
@@ -364,14 +399,20 @@ fn patterns(pre_tokenizer: &Value) -> Option<Vec<String>> {
     Some(patterns)
 }
 
-/// The special token that the post-processor puts before a text.
-fn first_of_template(post_processor: &Value) -> Option<&str> {
+/// The special tokens that the post-processor puts before and after a text.
+fn ends_of_template(post_processor: &Value) -> [Option<&str>; 2] {
     let steps = steps(post_processor, "processors");
-    let template = steps
-        .into_iter()
-        .find(|step| is(step, "TemplateProcessing"))?;
-    let first = template.get("single")?.get(0)?;
-    first.get("SpecialToken")?.get("id")?.as_str()
+    let first_of = |ty: &str| steps.iter().find(|step| is(step, ty));
+    if let Some(bert) = first_of("BertProcessing") {
+        return ["cls", "sep"].map(|end| bert.get(end)?.get(0)?.as_str());
+    }
+    let template = first_of("TemplateProcessing");
+    let single = template.and_then(|step| step.get("single")?.as_array());
+    let ends = [
+        single.and_then(|s| s.first()),
+        single.and_then(|s| s.last()),
+    ];
+    ends.map(|piece| piece?.get("SpecialToken")?.get("id")?.as_str())
 }
 
 /// Texts and types of all tokens, holes filled as llama.cpp's converter does.

@@ -53,6 +53,24 @@ pub(super) enum Spelling {
     ByteLevel,
     /// UTF-8 with `▁` for spaces, and byte tokens `<0x00>` to `<0xFF>`.
     Text,
+    /// Words, each with a space in front, and after `##` what goes on with one.
+    WordPiece,
+}
+
+impl Spelling {
+    /// The bytes that a token reading `text` stands for.
+    fn bytes(self, text: &str) -> Vec<u8> {
+        match self {
+            Spelling::Text => text.replace(super::SPACE, " ").into_bytes(),
+            Spelling::ByteLevel => {
+                byte_level::decode(text).unwrap_or_else(|| text.as_bytes().to_vec())
+            }
+            Spelling::WordPiece => match text.strip_prefix("##") {
+                Some(rest) => rest.as_bytes().to_vec(),
+                None => format!(" {text}").into_bytes(),
+            },
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -132,14 +150,8 @@ impl Vocabulary {
 
     /// Lets `id`, whatever its name, stand for what `text` spells.
     pub(super) fn respell(&mut self, id: TokenId, text: &str, spelling: Spelling) {
-        let bytes = match spelling {
-            Spelling::Text => text.replace(super::SPACE, " ").into_bytes(),
-            Spelling::ByteLevel => {
-                byte_level::decode(text).unwrap_or_else(|| text.as_bytes().to_vec())
-            }
-        };
         if let Some(own) = self.bytes.get_mut(id as usize) {
-            *own = bytes.into();
+            *own = spelling.bytes(text).into();
         }
     }
 
@@ -232,6 +244,8 @@ fn token_bytes(
     spelling: Spelling,
 ) -> Result<Box<[u8]>, TokenizerBuildError> {
     let bytes = match (ty, spelling) {
+        // In the place of a word, hence with a word's space.
+        (TokenType::Unknown, Spelling::WordPiece) => spelling.bytes(text),
         (TokenType::Control | TokenType::Unknown, _) => text.as_bytes().to_vec(),
         (TokenType::Byte, _) => match byte_of(text) {
             Some(byte) => vec![byte],
@@ -242,12 +256,9 @@ fn token_bytes(
                 });
             }
         },
-        (_, Spelling::Text) => text.replace(super::SPACE, " ").into_bytes(),
         // Added tokens are stored as they read.
         (TokenType::UserDefined, Spelling::ByteLevel) => text.as_bytes().to_vec(),
-        (_, Spelling::ByteLevel) => {
-            byte_level::decode(text).unwrap_or_else(|| text.as_bytes().to_vec())
-        }
+        _ => spelling.bytes(text),
     };
     Ok(bytes.into())
 }
