@@ -242,9 +242,9 @@ impl RopeParameters {
 }
 
 /// Metadata under the keys of one architecture.
-struct Reader<'a> {
-    metadata: &'a Metadata,
-    architecture: &'a str,
+pub(crate) struct Reader<'a> {
+    pub(crate) metadata: &'a Metadata,
+    pub(crate) architecture: &'a str,
 }
 
 impl<'a> Reader<'a> {
@@ -254,8 +254,10 @@ impl<'a> Reader<'a> {
             return Err(EngineError::new(
                 FailureKind::Unsupported,
                 format!(
-                    "architecture `{architecture}` is not supported by the reference engine; it runs {}",
-                    ARCHITECTURES.join(", ")
+                    "architecture `{architecture}` is not supported by the reference engine; it runs {}, \
+                     and the encoder {}",
+                    ARCHITECTURES.join(", "),
+                    crate::encoder::ARCHITECTURE
                 ),
             ));
         }
@@ -265,12 +267,12 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn key(&self, name: &str) -> String {
+    pub(crate) fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.architecture)
     }
 
     /// A positive size that leaves room for products of four of its kind.
-    fn size(&self, name: &str) -> Result<usize, EngineError> {
+    pub(crate) fn size(&self, name: &str) -> Result<usize, EngineError> {
         let key = self.key(name);
         let value = self.metadata.get::<u64>(&key).map_err(load)?;
         match usize::try_from(value) {
@@ -293,7 +295,7 @@ impl<'a> Reader<'a> {
         self.metadata.find::<f64>(&self.key(name)).map_err(load)
     }
 
-    fn required_float(&self, name: &str) -> Result<f64, EngineError> {
+    pub(crate) fn required_float(&self, name: &str) -> Result<f64, EngineError> {
         self.metadata.get::<f64>(&self.key(name)).map_err(load)
     }
 
@@ -393,7 +395,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn vocabulary(source: &Source) -> Result<usize, EngineError> {
+pub(crate) fn vocabulary(source: &Source) -> Result<usize, EngineError> {
     let fault = |why: &str| EngineError::new(FailureKind::Load, why);
     match source.entry("token_embd.weight").map(|entry| &*entry.shape) {
         Some(&[rows, _]) => Ok(rows),
@@ -402,13 +404,13 @@ fn vocabulary(source: &Source) -> Result<usize, EngineError> {
     }
 }
 
-fn unsupported(what: String) -> EngineError {
+pub(crate) fn unsupported(what: String) -> EngineError {
     EngineError::new(
         FailureKind::Unsupported,
         format!("the reference engine does not support {what}"),
     )
 }
 
-fn load(error: MetadataError) -> EngineError {
+pub(crate) fn load(error: MetadataError) -> EngineError {
     EngineError::new(FailureKind::Load, error.to_string())
 }

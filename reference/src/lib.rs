@@ -1,5 +1,5 @@
 //! The reference engine: a decoder-only transformer on the CPU, in f32, that
-//! other engines are held against.
+//! other engines are held against; and a BERT-style encoder, for embeddings.
 //!
 //! It reads GGUF files and Hugging Face folders by memory map ([`Source`]).
 //! `weights=…` passes every matrix through a quantization and back, so that one FP16 file shows what each format costs
@@ -22,6 +22,7 @@
 //! ```
 
 mod cache;
+mod encoder;
 mod fast;
 mod fault;
 pub mod gguf;
@@ -32,6 +33,7 @@ mod model;
 mod network;
 mod options;
 mod plain;
+mod pooling;
 pub mod quant;
 mod rope;
 mod source;
@@ -51,6 +53,7 @@ pub use quant::round_trip;
 pub use source::{Source, Stored, TensorEntry};
 pub use weights::first_non_finite;
 
+use crate::encoder::EncoderModel;
 use crate::model::ReferenceModel;
 use crate::options::Options;
 
@@ -71,6 +74,7 @@ impl Engine for Reference {
                 Capability::ConcurrentSessions,
                 Capability::KvUsage,
                 Capability::Taps,
+                Capability::Embeddings,
             ],
             options: options::HELP.into(),
         }
@@ -87,6 +91,9 @@ impl Engine for Reference {
     ) -> Result<Box<dyn Model>, EngineError> {
         let options = Options::parse(options)?;
         let source = Source::open(model)?;
+        if EncoderModel::is(&source) {
+            return Ok(Box::new(EncoderModel::load(&source, &options)?));
+        }
         Ok(Box::new(ReferenceModel::load(&source, &options)?))
     }
 }

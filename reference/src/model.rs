@@ -1,8 +1,8 @@
 //! The seam's `Model` and `Session` over the decoders.
 
 use engine::{
-    EngineError, FailureKind, KvUsage, Logits, Model, ModelConfig, Numerics, Session, TapObserver,
-    TokenId, Want,
+    Embeddings, EngineError, FailureKind, KvUsage, Logits, Model, ModelConfig, Numerics, Pooling,
+    Session, TapObserver, TokenId, Want,
 };
 use rayon::ThreadPool;
 
@@ -11,6 +11,7 @@ use crate::fast::{FastDecoder, Workspace};
 use crate::hyperparameters::{Hyperparameters, Positions};
 use crate::options::{Kernels, KvOptions, Options};
 use crate::plain::PlainDecoder;
+use crate::pooling::{self, Pool};
 use crate::source::Source;
 use crate::tap::Taps;
 use crate::weights::Weights;
@@ -77,13 +78,24 @@ impl ReferenceModel {
             Decoder::Fast(decoder) => decoder.shape(),
         }
     }
+
+    fn open_session(&self) -> Result<ReferenceSession<'_>, EngineError> {
+        Ok(ReferenceSession {
+            cache: Cache::new(self.shape(), &self.kv, PIECE)?,
+            workspace: match &self.decoder {
+                Decoder::Plain { .. } => None,
+                Decoder::Fast(decoder) => Some(decoder.workspace(PIECE)),
+            },
+            model: self,
+        })
+    }
 }
 
 fn all_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn thread_pool(threads: usize) -> Result<ThreadPool, EngineError> {
+pub(crate) fn thread_pool(threads: usize) -> Result<ThreadPool, EngineError> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
@@ -105,14 +117,63 @@ impl Model for ReferenceModel {
     }
 
     fn session(&self) -> Result<Box<dyn Session + '_>, EngineError> {
-        Ok(Box::new(ReferenceSession {
-            cache: Cache::new(self.shape(), &self.kv, PIECE)?,
-            workspace: match &self.decoder {
-                Decoder::Plain { .. } => None,
-                Decoder::Fast(decoder) => Some(decoder.workspace(PIECE)),
-            },
-            model: self,
-        }))
+        Ok(Box::new(self.open_session()?))
+    }
+
+    /// One text after the other: a batch shares nothing but its cache's memory.
+    fn embed(&self, texts: &[&[TokenId]], pooling: Pooling) -> Result<Embeddings, EngineError> {
+        if pooling == Pooling::Cls {
+            return Err(EngineError::new(
+                FailureKind::Unsupported,
+                "the first token of a decoder has seen nothing of the text, so that cls pooling \
+                 would give every text the same vector; use mean or last",
+            ));
+        }
+        pooling::check(texts, self.config())?;
+        let hidden = self.config().hidden;
+        let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+        let mut states = vec![0f32; longest.min(PIECE) * hidden];
+        let mut values = Vec::with_capacity(texts.len() * hidden);
+        let mut session = self.open_session()?;
+        for text in texts {
+            session.cache.truncate(0)?;
+            let mut pool = Pool::new(pooling, hidden);
+            for piece in text.chunks(PIECE) {
+                let states = &mut states[..piece.len() * hidden];
+                session
+                    .hidden_states(piece, states)
+                    .map_err(crate::failed)?;
+                pool.add(states);
+            }
+            values.extend(pool.finish());
+        }
+        Embeddings::new(hidden, values).ok_or_else(|| {
+            EngineError::new(FailureKind::Protocol, "the decoder returned a ragged row")
+        })
+    }
+}
+
+/// Refuses `tokens` that cannot be appended to the `held` ones of a context.
+pub(crate) fn check(
+    tokens: &[TokenId],
+    held: usize,
+    model: &ModelConfig,
+) -> Result<(), EngineError> {
+    let ModelConfig { vocab, context, .. } = *model;
+    if tokens.is_empty() {
+        return Err(EngineError::invalid("at least one token is needed"));
+    }
+    if tokens.len() > context - held {
+        return Err(EngineError::invalid(format!(
+            "{} tokens after {held} exceed the context of {context}",
+            tokens.len()
+        )));
+    }
+    match tokens.iter().find(|&&id| id as usize >= vocab) {
+        None => Ok(()),
+        Some(id) => Err(EngineError::invalid(format!(
+            "token id {id} is outside the vocabulary of {vocab}"
+        ))),
     }
 }
 
@@ -124,26 +185,6 @@ struct ReferenceSession<'a> {
 }
 
 impl ReferenceSession<'_> {
-    fn check(&self, tokens: &[TokenId]) -> Result<(), EngineError> {
-        let ModelConfig { vocab, context, .. } = *self.model.config();
-        if tokens.is_empty() {
-            return Err(EngineError::invalid("extend needs at least one token"));
-        }
-        if tokens.len() > context - self.cache.len() {
-            return Err(EngineError::invalid(format!(
-                "{} tokens after {} exceed the context of {context}",
-                tokens.len(),
-                self.cache.len()
-            )));
-        }
-        match tokens.iter().find(|&&id| id as usize >= vocab) {
-            None => Ok(()),
-            Some(id) => Err(EngineError::invalid(format!(
-                "token id {id} is outside the vocabulary of {vocab}"
-            ))),
-        }
-    }
-
     /// Appends a piece of a prompt and writes the logits of its last tokens, as
     /// many as fit `logits`.
     fn run(
@@ -166,14 +207,31 @@ impl ReferenceSession<'_> {
         }
     }
 
+    /// Appends a piece of a text and writes the final hidden states of all its
+    /// tokens.
+    fn hidden_states(&mut self, piece: &[TokenId], states: &mut [f32]) -> candle_core::Result<()> {
+        let cache = &mut self.cache;
+        match (&self.model.decoder, &mut self.workspace) {
+            (Decoder::Fast(decoder), Some(workspace)) => {
+                decoder.hidden_states(piece, cache, workspace, states);
+                Ok(())
+            }
+            (Decoder::Plain { decoder, pool }, _) => match pool {
+                Some(pool) => pool.install(|| decoder.hidden_states(piece, cache, states)),
+                None => decoder.hidden_states(piece, cache, states),
+            },
+            (Decoder::Fast(_), None) => unreachable!("made with its workspace"),
+        }
+    }
+
     fn append(
         &mut self,
         tokens: &[TokenId],
         want: Want,
         mut taps: Taps<'_>,
     ) -> Result<Logits, EngineError> {
-        self.check(tokens)?;
         let before = self.cache.len();
+        check(tokens, before, self.model.config())?;
         let vocab = self.model.config().vocab;
         let mut values = vec![0f32; want.rows(tokens.len()) * vocab];
         let mut unwanted = tokens.len() - want.rows(tokens.len());

@@ -107,9 +107,10 @@ impl<M> Network<M> {
     }
 }
 
-struct Loader<'a, F> {
-    weights: &'a Weights<'a>,
-    make: F,
+/// Loads layers by name; `make` turns a stored matrix into the network's.
+pub(crate) struct Loader<'a, F> {
+    pub(crate) weights: &'a Weights<'a>,
+    pub(crate) make: F,
 }
 
 impl<M, F: Fn(StoredMatrix) -> Result<M, EngineError>> Loader<'_, F> {
@@ -158,14 +159,19 @@ impl<M, F: Fn(StoredMatrix) -> Result<M, EngineError>> Loader<'_, F> {
         })
     }
 
-    fn norm(&self, name: &str, len: usize) -> Result<Norm, EngineError> {
+    pub(crate) fn norm(&self, name: &str, len: usize) -> Result<Norm, EngineError> {
         Ok(Norm {
             weight: self.weights.vector(&format!("{name}.weight"), len)?,
             bias: self.weights.vector_optional(&format!("{name}.bias"), len)?,
         })
     }
 
-    fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<Linear<M>, EngineError> {
+    pub(crate) fn linear(
+        &self,
+        name: &str,
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<Linear<M>, EngineError> {
         let stored = self
             .weights
             .matrix(&format!("{name}.weight"), Some(outputs), inputs)?;

@@ -90,6 +90,14 @@ impl PanelBuffers {
             }),
         }
     }
+
+    /// Copies the normalised features of `token`.
+    fn normed_token(&self, token: usize, out: &mut [f32]) {
+        let features = self.normed.panel(token / LANES);
+        for (to, lanes) in out.iter_mut().zip(features) {
+            *to = lanes.0[token % LANES];
+        }
+    }
 }
 
 /// The first of some panels, for tasks that only read them.
@@ -132,9 +140,62 @@ impl FastDecoder {
         logits: &mut [f32],
         taps: &mut Taps<'_>,
     ) {
-        let network = &self.network;
-        let buffers = &mut workspace.panels;
         let wanted = logits.len() / self.shape().config.vocab;
+        let buffers = &mut workspace.panels;
+        let piece = self.through_blocks(tokens, cache, buffers, wanted, taps);
+        match wanted {
+            0 => {}
+            1 => {
+                // One row: the panel's other 31 would be computed in vain.
+                let last = tokens.len() - 1;
+                let panel = last / LANES;
+                self.norm_panels(
+                    &self.network.output_norm,
+                    panel..panel + 1,
+                    &buffers.stream,
+                    &mut buffers.normed,
+                );
+                buffers.normed_token(last, workspace.vector.normed_mut());
+                self.project(&workspace.vector, logits);
+            }
+            _ => self.project_panels(tokens.len() - wanted, piece, buffers, logits, taps),
+        }
+    }
+
+    /// Appends `tokens` to `cache` and writes their final hidden states, row after
+    /// row.
+    pub(crate) fn hidden_states(
+        &self,
+        tokens: &[TokenId],
+        cache: &mut Cache,
+        workspace: &mut Workspace,
+        states: &mut [f32],
+    ) {
+        let buffers = &mut workspace.panels;
+        let piece = self.through_blocks(tokens, cache, buffers, tokens.len(), &mut Taps::NONE);
+        self.norm_panels(
+            &self.network.output_norm,
+            0..piece.panels,
+            &buffers.stream,
+            &mut buffers.normed,
+        );
+        let hidden = self.shape().config.hidden;
+        for (token, state) in states.chunks_exact_mut(hidden).enumerate() {
+            buffers.normed_token(token, state);
+        }
+    }
+
+    /// Appends `tokens` to `cache`, and leaves the residual stream of the last
+    /// `wanted` behind the last block.
+    fn through_blocks(
+        &self,
+        tokens: &[TokenId],
+        cache: &mut Cache,
+        buffers: &mut PanelBuffers,
+        wanted: usize,
+        taps: &mut Taps<'_>,
+    ) -> Piece {
+        let network = &self.network;
         let piece = Piece {
             start: cache.len(),
             tokens: tokens.len(),
@@ -203,26 +264,7 @@ impl FastDecoder {
         }
         taps.enter(piece.start, None);
         cache.advance(tokens.len());
-        match wanted {
-            0 => {}
-            1 => {
-                // One row: the panel's other 31 would be computed in vain.
-                let last = tokens.len() - 1;
-                let panel = last / LANES;
-                self.norm_panels(
-                    &network.output_norm,
-                    panel..panel + 1,
-                    &buffers.stream,
-                    &mut buffers.normed,
-                );
-                let features = buffers.normed.panel(panel);
-                for (to, lanes) in workspace.vector.normed_mut().iter_mut().zip(features) {
-                    *to = lanes.0[last % LANES];
-                }
-                self.project(&workspace.vector, logits);
-            }
-            _ => self.project_panels(tokens.len() - wanted, piece, buffers, logits, taps),
-        }
+        piece
     }
 
     fn embed_panels(&self, tokens: &[TokenId], piece: Piece, buffers: &mut PanelBuffers) {

@@ -76,6 +76,9 @@ pub(super) struct Config {
     pub(super) scale_attn_weights: Option<bool>,
     pub(super) scale_attn_by_inverse_layer_idx: Option<bool>,
 
+    pub(super) position_embedding_type: Option<String>,
+    pub(super) is_decoder: Option<bool>,
+
     rope_theta: Option<f64>,
     rope_local_base_freq: Option<f64>,
     partial_rotary_factor: Option<f64>,

@@ -110,7 +110,7 @@ const GEMMA3_FAMILY: Family = Family {
     ..GEMMA2_FAMILY
 };
 
-static ALL: [Family; 11] = [
+static ALL: [Family; 12] = [
     LLAMA_FAMILY,
     Family {
         model_type: "mistral",
@@ -195,6 +195,29 @@ static ALL: [Family; 11] = [
         transposed: &["attn_qkv", "attn_output", "ffn_up", "ffn_down"],
         ..QWEN2_FAMILY
     },
+    Family {
+        model_type: "bert",
+        architecture: "bert",
+        activations: &["gelu"],
+        rope: &["default"],
+        outside: &[
+            ("embeddings.word_embeddings", "token_embd"),
+            ("embeddings.position_embeddings", "position_embd"),
+            ("embeddings.token_type_embeddings", "token_types"),
+            ("embeddings.LayerNorm", "token_embd_norm"),
+        ],
+        block: &[
+            ("attention.self.query", "attn_q"),
+            ("attention.self.key", "attn_k"),
+            ("attention.self.value", "attn_v"),
+            ("attention.output.dense", "attn_output"),
+            ("attention.output.LayerNorm", "attn_output_norm"),
+            ("intermediate.dense", "ffn_up"),
+            ("output.dense", "ffn_down"),
+            ("output.LayerNorm", "layer_output_norm"),
+        ],
+        ..QWEN2_FAMILY
+    },
 ];
 
 /// What becomes of a tensor.
@@ -202,7 +225,7 @@ static ALL: [Family; 11] = [
 pub(super) enum Fate {
     /// It is served under GGUF's `name`.
     Served { name: String, transform: Transform },
-    /// No decoder needs it.
+    /// No hidden state depends on it, nor a logit.
     Left,
 }
 
@@ -234,7 +257,9 @@ impl Family {
     /// # Errors
     /// When GGUF has no place for it: leaving weights out would change the model.
     pub(super) fn fate(&self, name: &str, rank: usize, heads: Heads) -> Result<Fate, HfError> {
-        if is_of_no_decoder(name) || (heads.tied && name.ends_with("lm_head.weight")) {
+        let head = heads.tied && name.ends_with("lm_head.weight");
+        let encoder = self.architecture == "bert";
+        if is_of_no_decoder(name) || head || (encoder && is_of_no_encoder(name)) {
             return Ok(Fate::Left);
         }
         let unplaced = || {
@@ -248,9 +273,9 @@ impl Family {
         if !matches!(suffix, "weight" | "bias") {
             return Err(unplaced());
         }
-        let in_block = path
-            .strip_prefix("layers.")
-            .or_else(|| path.strip_prefix("h."))
+        let in_block = ["layers.", "h.", "encoder.layer."]
+            .into_iter()
+            .find_map(|list| path.strip_prefix(list))
             .and_then(|rest| rest.split_once('.'));
         let (part, name) = match in_block {
             None => {
@@ -287,7 +312,7 @@ impl Family {
                 add: self.norm_offset,
             },
             // llama.cpp's kernels add positions in f32.
-            "position_embd" => Transform::Widen { add: 0 },
+            "position_embd" | "token_types" => Transform::Widen { add: 0 },
             _ if vector => Transform::Widen { add: 0 },
             _ if self.transposed.contains(&part) => Transform::Transpose,
             _ => Transform::Keep,
@@ -305,11 +330,17 @@ fn renamed(names: Names, path: &str) -> Option<&'static str> {
 /// `name` from the decoder's own root.
 fn without_prefix(name: &str) -> &str {
     // Gemma 3 with eyes: `language_model.model.` of old, `model.language_model.` now.
-    ["model.", "transformer.", "language_model.", "model."]
-        .into_iter()
-        .fold(name, |name, prefix| {
-            name.strip_prefix(prefix).unwrap_or(name)
-        })
+    [
+        "model.",
+        "transformer.",
+        "language_model.",
+        "model.",
+        "bert.",
+    ]
+    .into_iter()
+    .fold(name, |name, prefix| {
+        name.strip_prefix(prefix).unwrap_or(name)
+    })
 }
 
 /// Masks and tables that old checkpoints hold, and the parts that see.
@@ -318,6 +349,13 @@ fn is_of_no_decoder(name: &str) -> bool {
     let vision = ["vision_tower.", "multi_modal_projector."];
     let local = name.strip_prefix("model.").unwrap_or(name);
     buffer.iter().any(|end| name.ends_with(end)) || vision.iter().any(|v| local.starts_with(v))
+}
+
+/// What BERT was trained with behind its encoder, and a table.
+fn is_of_no_encoder(name: &str) -> bool {
+    let local = name.strip_prefix("bert.").unwrap_or(name);
+    let others = ["embeddings.position_ids", "pooler.", "cls."];
+    others.iter().any(|start| local.starts_with(start))
 }
 
 #[cfg(test)]
@@ -360,6 +398,10 @@ mod tests {
         let gpt2 = served("blk.0.attn_qkv.weight", Transform::Transpose);
         assert_eq!(fate("gpt2", "h.0.attn.c_attn.weight", 2), gpt2);
         assert_eq!(fate("gpt2", "transformer.h.0.attn.c_attn.weight", 2), gpt2);
+        assert_eq!(
+            fate("bert", "bert.encoder.layer.1.output.LayerNorm.bias", 1),
+            served("blk.1.layer_output_norm.bias", Transform::Widen { add: 0 })
+        );
     }
 
     #[test]
@@ -373,6 +415,8 @@ mod tests {
         }
         let eyes = "model.vision_tower.encoder.layers.0.weight";
         assert_eq!(fate("gemma3", eyes, 2), Fate::Left);
+        assert_eq!(fate("bert", "bert.pooler.dense.weight", 2), Fate::Left);
+        assert_eq!(fate("bert", "embeddings.position_ids", 2), Fate::Left);
         // A bias is not.
         assert_eq!(
             fate("gpt2", "h.0.attn.c_attn.bias", 1),

@@ -28,6 +28,7 @@ pub(super) fn translate(family: &Family, config: &Config) -> Result<Translation,
         "gpt2" => translator.gpt2()?,
         "phi2" => translator.phi2()?,
         "phi3" => translator.phi3()?,
+        "bert" => translator.bert()?,
         "gemma" | "gemma2" | "gemma3" => translator.gemma()?,
         _ => translator.llama_like()?,
     }
@@ -127,8 +128,8 @@ impl<'a> Translator<'a> {
         Ok(())
     }
 
-    fn layer_norm(&mut self) -> Result<(), HfError> {
-        let epsilon = float("layer_norm_eps", self.config.layer_norm_eps, 1e-5)?;
+    fn layer_norm(&mut self, default: f64) -> Result<(), HfError> {
+        let epsilon = float("layer_norm_eps", self.config.layer_norm_eps, default)?;
         self.set("attention.layer_norm_epsilon", epsilon);
         Ok(())
     }
@@ -239,7 +240,7 @@ impl<'a> Translator<'a> {
 
     fn phi2(&mut self) -> Result<(), HfError> {
         self.feed_forward(None)?;
-        self.layer_norm()?;
+        self.layer_norm(1e-5)?;
         self.rope_base(10_000.0)?;
         self.set("attention.head_count_kv", self.heads.key);
         let dims = self.rotated_dims(0.5)?;
@@ -270,7 +271,7 @@ impl<'a> Translator<'a> {
 
     fn gpt2(&mut self) -> Result<(), HfError> {
         self.feed_forward(self.hidden.checked_mul(4))?;
-        self.layer_norm()?;
+        self.layer_norm(1e-5)?;
         let unscaled = self.config.scale_attn_weights == Some(false);
         if unscaled || self.config.scale_attn_by_inverse_layer_idx == Some(true) {
             return Err(HfError::Unsupported(
@@ -278,6 +279,24 @@ impl<'a> Translator<'a> {
                     .into(),
             ));
         }
+        Ok(())
+    }
+
+    fn bert(&mut self) -> Result<(), HfError> {
+        self.feed_forward(None)?;
+        self.layer_norm(1e-12)?;
+        let positions = self.config.position_embedding_type.as_deref();
+        if let Some(other) = positions.filter(|&kind| kind != "absolute") {
+            return Err(HfError::Unsupported(format!(
+                "config.json: position_embedding_type `{other}` is not supported; supported: absolute"
+            )));
+        }
+        if self.config.is_decoder == Some(true) {
+            return Err(HfError::Unsupported(
+                "config.json: a bert that is a decoder is not supported".into(),
+            ));
+        }
+        self.set("attention.causal", false);
         Ok(())
     }
 

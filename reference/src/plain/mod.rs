@@ -74,6 +74,19 @@ impl PlainDecoder {
         Ok(())
     }
 
+    /// Appends `tokens` to `cache` and writes their final hidden states, row after
+    /// row.
+    pub(crate) fn hidden_states(
+        &self,
+        tokens: &[TokenId],
+        cache: &mut Cache,
+        states: &mut [f32],
+    ) -> Result<()> {
+        let hidden = self.hidden(tokens, cache, &mut Taps::NONE)?;
+        states.copy_from_slice(&hidden.flatten_all()?.to_vec1::<f32>()?);
+        Ok(())
+    }
+
     /// The final hidden states `[n, hidden]`, normalised.
     fn hidden(&self, tokens: &[TokenId], cache: &mut Cache, taps: &mut Taps<'_>) -> Result<Tensor> {
         let network = &self.network;
@@ -252,15 +265,20 @@ impl PlainDecoder {
     }
 
     fn round(&self, x: Tensor) -> Result<Tensor> {
-        match self.activations {
-            NumberFormat::F16 => x.to_dtype(DType::F16)?.to_dtype(DType::F32),
-            NumberFormat::Bf16 => x.to_dtype(DType::BF16)?.to_dtype(DType::F32),
-            _ => Ok(x),
-        }
+        round(x, self.activations)
     }
 }
 
-fn tensor(matrix: &StoredMatrix) -> Result<Tensor> {
+/// Rounds to what the engine was told to compute with.
+pub(crate) fn round(x: Tensor, activations: NumberFormat) -> Result<Tensor> {
+    match activations {
+        NumberFormat::F16 => x.to_dtype(DType::F16)?.to_dtype(DType::F32),
+        NumberFormat::Bf16 => x.to_dtype(DType::BF16)?.to_dtype(DType::F32),
+        _ => Ok(x),
+    }
+}
+
+pub(crate) fn tensor(matrix: &StoredMatrix) -> Result<Tensor> {
     Tensor::from_vec(
         matrix.to_f32().map_err(candle_core::Error::wrap)?,
         (matrix.rows, matrix.columns),
@@ -268,7 +286,7 @@ fn tensor(matrix: &StoredMatrix) -> Result<Tensor> {
     )
 }
 
-fn vector(values: &[f32]) -> Result<Tensor> {
+pub(crate) fn vector(values: &[f32]) -> Result<Tensor> {
     Tensor::from_slice(values, values.len(), &Device::Cpu)
 }
 
@@ -336,7 +354,7 @@ fn mask(
 }
 
 /// Normalises the last dimension.
-fn normalise(x: &Tensor, kind: NormKind, norm: &Norm) -> Result<Tensor> {
+pub(crate) fn normalise(x: &Tensor, kind: NormKind, norm: &Norm) -> Result<Tensor> {
     let x = match kind {
         NormKind::Rms { .. } => x.clone(),
         NormKind::Layer { .. } => x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?,
@@ -360,7 +378,7 @@ fn softcap(x: Tensor, cap: Option<f32>) -> Result<Tensor> {
     }
 }
 
-fn softmax(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn softmax(x: &Tensor) -> Result<Tensor> {
     let exp = x.broadcast_sub(&x.max_keepdim(D::Minus1)?)?.exp()?;
     exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
 }

@@ -10,6 +10,7 @@
 //! ```
 #![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
 
+mod embeddings;
 mod metadata;
 mod page;
 mod taps;

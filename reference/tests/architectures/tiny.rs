@@ -61,6 +61,11 @@ impl TinyModel {
         Some(stages)
     }
 
+    /// Where the folder is.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The class in transformers, then what the model is there to prove.
     pub(crate) fn about(&self) -> Vec<String> {
         fs::read_to_string(self.folder.join("about.txt"))
@@ -94,6 +99,14 @@ fn read(folder: &Path) -> Vec<TinyModel> {
 
 /// A NumPy array of `rows` rows of little-endian f32.
 fn npy(path: &Path, rows: usize) -> Logits {
+    let values = npy_values(path);
+    let logits = Logits::new(values.len() / rows, values).unwrap();
+    assert_eq!(logits.rows(), rows, "{}", path.display());
+    logits
+}
+
+/// The values of a NumPy array of little-endian f32.
+pub(crate) fn npy_values(path: &Path) -> Vec<f32> {
     let bytes = fs::read(path).unwrap();
     // Version 1.0: magic, version, length of the header, a Python dictionary.
     assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00", "{}", path.display());
@@ -104,11 +117,8 @@ fn npy(path: &Path, rows: usize) -> Logits {
         "{}: {header}",
         path.display()
     );
-    let values: Vec<f32> = bytes[start..]
+    bytes[start..]
         .chunks_exact(4)
         .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
-        .collect();
-    let logits = Logits::new(values.len() / rows, values).unwrap();
-    assert_eq!(logits.rows(), rows, "{}", path.display());
-    logits
+        .collect()
 }
