@@ -54,6 +54,7 @@ mod error;
 mod interval;
 mod mann_whitney;
 mod multiplicity;
+mod kendall;
 mod order_statistic;
 mod outliers;
 mod paired_counts;
@@ -75,6 +76,7 @@ pub use error::StatsError;
 pub use interval::{Estimate, Interval, Method};
 pub use mann_whitney::{Alternative, MannWhitney, mann_whitney};
 pub use multiplicity::{benjamini_hochberg, holm};
+pub use kendall::kendall_tau_b;
 pub use order_statistic::{
     min_samples_for_quantile, min_samples_for_quantile_interval, quantile_interval,
     quantile_upper_bound,
