@@ -6,6 +6,7 @@
 
 mod cell;
 mod distribution;
+pub mod embedding;
 mod logits_file;
 mod measurement;
 pub mod parity;
@@ -77,7 +78,11 @@ pub trait Suite: Sync {
 /// Every suite, in the order `--suite all` runs them.
 #[must_use]
 pub fn all() -> &'static [&'static dyn Suite] {
-    &[&parity::Parity, &perplexity::Perplexity]
+    &[
+        &parity::Parity,
+        &perplexity::Perplexity,
+        &embedding::Embedding,
+    ]
 }
 
 /// The suite of that name.

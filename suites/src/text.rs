@@ -48,6 +48,26 @@ pub enum TextError {
         /// Tokens a window takes from it.
         window: usize,
     },
+    /// A line of the file cannot be used.
+    #[error("text {path}, line {line}: {why}")]
+    Line {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, from one.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The file has too few texts.
+    #[error("text {path} has {texts} texts; {needed} are needed")]
+    TooFewTexts {
+        /// Which file.
+        path: PathBuf,
+        /// How many it has.
+        texts: usize,
+        /// The fewest that would do.
+        needed: usize,
+    },
     /// A file is unusable for one of the reasons above.
     #[error("text {path}: {why}")]
     File {

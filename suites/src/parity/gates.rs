@@ -35,9 +35,9 @@ pub(super) const PROBE: NumberFormat = NumberFormat::Q8_0;
 
 /// What the baseline leaves for the engines held against it.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Mark {
+pub(crate) struct Mark {
     numerics: Numerics,
-    /// NMSE of logits over noise of a product.
+    /// NMSE of what the model gives over noise of a product.
     gain: f64,
     /// Whether `gain` was measured; else it is [`worst_gain`].
     measured: bool,
@@ -52,6 +52,25 @@ impl Mark {
         tokens: &[u32],
         logits: &engine::Logits,
     ) -> Result<Self, EngineError> {
+        Self::measure(baseline, variant, |noisy| {
+            let noisy = prefill(noisy, tokens)?;
+            let (mut noise, mut signal) = (0.0, 0.0);
+            for row in 0..logits.rows() {
+                let (n, s) = divergence::centred_energies(logits.row(row), noisy.row(row));
+                noise += n;
+                signal += s;
+            }
+            Ok(noise / signal)
+        })
+    }
+
+    /// Measures the noise gain of `baseline`, if the engine can be opened with
+    /// other weights; `nmse` says how far such a model is from it.
+    pub(crate) fn measure(
+        baseline: &dyn Model,
+        variant: Variant<'_>,
+        nmse: impl FnOnce(&dyn Model) -> Result<f64, EngineError>,
+    ) -> Result<Self, EngineError> {
         let (numerics, config) = (baseline.numerics(), baseline.config());
         let probe = match numerics.weights {
             NumberFormat::F32 => variant("weights", PROBE.name()),
@@ -65,22 +84,15 @@ impl Mark {
                 measured: false,
             });
         };
-        let noisy = prefill(&*probe?, tokens)?;
-        let (mut noise, mut signal) = (0.0, 0.0);
-        for row in 0..logits.rows() {
-            let (n, s) = divergence::centred_energies(logits.row(row), noisy.row(row));
-            noise += n;
-            signal += s;
-        }
         Ok(Self {
             numerics,
-            gain: noise / signal / noise_to_signal(PROBE),
+            gain: nmse(&*probe?)? / noise_to_signal(PROBE),
             measured: true,
         })
     }
 
     /// Allowed NMSE of `candidate`: noises of independent engines add.
-    pub(super) fn nmse_bound(&self, candidate: Numerics, model: &ModelConfig) -> f64 {
+    pub(crate) fn nmse_bound(&self, candidate: Numerics, model: &ModelConfig) -> f64 {
         let most = Numerics {
             weights: COARSEST,
             ..candidate
@@ -91,7 +103,7 @@ impl Mark {
 
     /// Gate for two ways through one engine: the weights are shared, so only
     /// rounding on the way may differ.
-    pub(super) fn same_weights(&self, numerics: Numerics, model: &ModelConfig) -> Gate {
+    pub(crate) fn same_weights(&self, numerics: Numerics, model: &ModelConfig) -> Gate {
         let numerics = Numerics {
             weights: NumberFormat::F32,
             ..numerics
@@ -107,17 +119,17 @@ impl Mark {
     }
 
     /// The gain, for the record.
-    pub(super) fn measurement(&self) -> Measurement {
+    pub(crate) fn measurement(&self, case: &'static str) -> Measurement {
         let metric = if self.measured {
             "noise_gain"
         } else {
             "noise_gain_bound"
         };
-        Measurement::new(super::CASE, metric, "1", Better::Equal, self.gain, 1)
+        Measurement::new(case, metric, "1", Better::Equal, self.gain, 1)
     }
 
     /// Names what a bound was derived from.
-    pub(super) fn reason(&self, candidate: Numerics) -> String {
+    pub(crate) fn reason(&self, candidate: Numerics) -> String {
         let weights = candidate.weights;
         let weights = if noise_to_signal(weights) > noise_to_signal(COARSEST) {
             format!("{COARSEST} weights, the coarsest allowed ({weights} is coarser)")

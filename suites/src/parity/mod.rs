@@ -8,7 +8,7 @@
 
 mod bisect;
 mod divergence;
-mod gates;
+pub(crate) mod gates;
 
 use std::path::Path;
 
@@ -310,7 +310,7 @@ impl<'a> Forward<'a> {
                 let because = self.mark.reason(self.model.numerics());
                 self.divergence.measurements(*bound, &because)
             }
-            None => vec![self.mark.measurement()],
+            None => vec![self.mark.measurement(CASE)],
         };
         let tokens = self.nll.iter().map(|block| block.denominator).sum::<f64>();
         let nats = self.nll.iter().map(|block| block.numerator).sum::<f64>();
@@ -339,13 +339,13 @@ const CASE: &str = "teacher_forced";
 /// Where the baseline leaves its [`Mark`].
 const MARK: &str = "parity-mark.json";
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), SuiteError> {
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), SuiteError> {
     let scratch = |source| SuiteError::Scratch(path.into(), source);
     let text = serde_json::to_vec(value).map_err(|error| scratch(error.into()))?;
     std::fs::write(path, text).map_err(scratch)
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, SuiteError> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, SuiteError> {
     let scratch = |source| SuiteError::Scratch(path.into(), source);
     let text = std::fs::read(path).map_err(scratch)?;
     serde_json::from_slice(&text).map_err(|error| scratch(error.into()))
