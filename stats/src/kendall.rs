@@ -40,7 +40,8 @@ pub fn kendall_tau_b(pairs: &[(f64, f64)]) -> Result<f64, StatsError> {
     let discordant = exchanges(&mut seconds);
     let tied_y = tied(&seconds, |a, b| a == b);
     let concordant = all - tied_x - tied_y + tied_both - discordant;
-    let scale = ((all - tied_x) as f64).sqrt() * ((all - tied_y) as f64).sqrt();
+    // One root of the product: of a square it is exact, so that one order gives 1.
+    let scale = ((all - tied_x) as f64 * (all - tied_y) as f64).sqrt();
     if scale == 0.0 {
         return Err(StatsError::StatisticNotFinite);
     }

@@ -66,6 +66,19 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
+/// Exactly 1 for equal vectors: the root of a square is exact, which products of
+/// unit vectors are not.
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
+    for (&a, &b) in a.iter().zip(b) {
+        let (a, b) = (f64::from(a), f64::from(b));
+        ab += a * b;
+        aa += a * a;
+        bb += b * b;
+    }
+    (ab / (aa * bb).sqrt()).clamp(-1.0, 1.0)
+}
+
 /// `Σ (b − a)²` and `Σ a²`.
 pub(super) fn energies(a: &[f32], b: &[f32]) -> (f64, f64) {
     let (mut noise, mut signal) = (0.0, 0.0);
@@ -90,7 +103,7 @@ pub(super) fn compare(baseline: &Embeddings, candidate: &Embeddings) -> Option<V
         };
         let pairs: Vec<(f64, f64)> = ours.iter().map(|&text| (a[text], b[text])).collect();
         Agreement {
-            cosine: dot(&directions[0].rows[index], &directions[1].rows[index]),
+            cosine: cosine(baseline.row(index), candidate.row(index)),
             noise,
             signal,
             same_nearest: ours.first() == theirs.first(),
@@ -142,6 +155,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn equal_vectors_have_a_cosine_of_exactly_one(
+            values in prop::collection::vec(-9f32..9.0, 1..99)
+        ) {
+            prop_assume!(values.iter().any(|&v| v != 0.0));
+            prop_assert_eq!(cosine(&values, &values), 1.0);
+        }
+
         #[test]
         fn a_scale_changes_no_direction(
             values in prop::collection::vec(0.5f32..2.0, 24..=24), scale in 1u8..9
