@@ -326,7 +326,8 @@ fn encoders_embed_and_generate_nothing() {
     // A context of 96 does not hold the embedded passages, letter by letter.
     let text = ends(folder, &[&QUICK[..], &model].concat(), 2);
     assert!(text.contains("the model's context is 96"), "{text}");
-    let parity = [&["run", "--suite", "parity", "--quick"][..], &model].concat();
+    let short = ["--set", "parity.ctx=32"];
+    let parity = [&["run", "--suite", "parity", "--quick"][..], &short, &model].concat();
     let text = ends(folder, &parity, 3);
     assert!(
         text.contains("unsupported: this model is an encoder"),

@@ -72,6 +72,11 @@ fn render(difference: impl Fn(&TinyModel, &str) -> f64) -> String {
          llama.cpp; transformers\ngoes by the length of the text. Refused: mixtures of experts, \
          attention to later tokens, YaRN,\nmatrices with a factor of their own (NVFP4), heads whose values are of another width than their keys.\n\
          \n\
+         ## Encoders\n\
+         \n\
+         `bert` with learned positions and exact GELU, for [embeddings](embedding.md): a tiny model like \
+         those above,\nand all-MiniLM-L6-v2 (`scripts/oracles/embeddings-minilm`).\n\
+         \n\
          ## Storage types\n\
          \n\
          Read: {}.\n\
