@@ -21,6 +21,7 @@ mod info;
 mod logits;
 mod spec;
 mod tap;
+mod stream;
 mod tokens;
 pub mod tolerance;
 
@@ -35,6 +36,7 @@ pub use info::{
 pub use logits::Logits;
 pub use spec::{EngineOptions, EngineSpec, SpecError};
 pub use tap::{Stage, Tap, TapObserver, TapPoint};
+pub use stream::StreamDecoder;
 pub use tokens::{TokenId, Tokenizer, TokenizerError};
 
 /// A way to execute language models: a library, a device, a remote process.

@@ -7,7 +7,6 @@ use tokenizers::tokenizer::{OffsetType, PreTokenizedString};
 use tokenizers::{AddedVocabulary, Model as _, PreTokenizer as _};
 
 use super::hf_files::Files;
-use super::stream::StreamDecoder;
 use super::vocabulary::Vocabulary;
 use super::{TokenType, TokenizerBuildError};
 
@@ -100,12 +99,6 @@ impl HfTokenizer {
     #[must_use]
     pub fn vocabulary_size(&self) -> usize {
         self.vocabulary.len()
-    }
-
-    /// Decodes one token at a time, as generation goes along.
-    #[must_use]
-    pub fn stream(&self) -> StreamDecoder<'_> {
-        StreamDecoder::new(&self.vocabulary)
     }
 
     /// The steps of `tokenizers::Tokenizer::encode`, with an eye on what becomes

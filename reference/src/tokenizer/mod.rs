@@ -27,7 +27,6 @@ mod hf;
 mod hf_files;
 mod merges;
 mod pre;
-mod stream;
 mod vocabulary;
 
 use engine::{TokenId, Tokenizer, TokenizerError};
@@ -40,7 +39,6 @@ use vocabulary::Vocabulary;
 
 pub use error::TokenizerBuildError;
 pub use hf::HfTokenizer;
-pub use stream::StreamDecoder;
 pub use vocabulary::TokenType;
 
 use crate::gguf::Metadata;
@@ -137,12 +135,6 @@ impl GgufTokenizer {
     #[must_use]
     pub fn vocabulary_size(&self) -> usize {
         self.vocabulary.len()
-    }
-
-    /// Decodes one token at a time, as generation goes along.
-    #[must_use]
-    pub fn stream(&self) -> StreamDecoder<'_> {
-        StreamDecoder::new(&self.vocabulary)
     }
 
     fn encode_around(&self, atoms: &Atoms, text: &str) -> Result<Vec<TokenId>, TokenizerError> {

@@ -1,37 +1,21 @@
-//! Decoding token by token.
+//! Text from bytes that come in pieces.
 
-use engine::{TokenId, TokenizerError};
-
-use super::vocabulary::Vocabulary;
-
-/// Decodes tokens as they come, and holds bytes back until they make whole
+/// Decodes UTF-8 as tokens bring it, and holds bytes back until they make whole
 /// characters.
-#[derive(Debug)]
-pub struct StreamDecoder<'a> {
-    vocabulary: &'a Vocabulary,
+#[derive(Clone, Debug, Default)]
+pub struct StreamDecoder {
     pending: Vec<u8>,
 }
 
-impl<'a> StreamDecoder<'a> {
-    pub(super) fn new(vocabulary: &'a Vocabulary) -> Self {
-        Self {
-            vocabulary,
-            pending: Vec::new(),
-        }
-    }
-
-    /// The text that `id` completes, often less or more than the token's own.
+impl StreamDecoder {
+    /// The text that `bytes` complete, often less or more than their own.
     /// Bytes that no continuation can make valid become U+FFFD.
-    ///
-    /// # Errors
-    /// When the id is outside the vocabulary; nothing is lost then.
-    pub fn push(&mut self, id: TokenId) -> Result<String, TokenizerError> {
-        self.pending
-            .extend_from_slice(self.vocabulary.bytes_of(id)?);
+    pub fn push(&mut self, bytes: &[u8]) -> String {
+        self.pending.extend_from_slice(bytes);
         let complete = complete_len(&self.pending);
         let text = String::from_utf8_lossy(&self.pending[..complete]).into_owned();
         self.pending.drain(..complete);
-        Ok(text)
+        text
     }
 
     /// What is left at the end: nothing, or U+FFFD for a character cut short.
