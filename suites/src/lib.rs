@@ -7,6 +7,7 @@
 mod cell;
 mod distribution;
 pub mod embedding;
+pub mod generation;
 mod logits_file;
 mod measurement;
 pub mod parity;

@@ -127,7 +127,7 @@ fn add(sums: &mut [f64; LANES], values: [f64; LANES]) {
 /// `x = n ln 2 + r` with `|r| ≤ ln 2 / 2`: Taylor's polynomial of degree 13 leaves
 /// out `r¹⁴/14! < 5e-18`, and `2ⁿ` is an exponent.
 #[inline(always)]
-fn exp(x: f64) -> f64 {
+pub(crate) fn exp(x: f64) -> f64 {
     /// Adding it rounds to a whole number, which stands in the lowest bits.
     const ROUND: f64 = 1.5 * (1u64 << 52) as f64;
     /// `ln 2` without its last 21 bits, so that small multiples are exact.

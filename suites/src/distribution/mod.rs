@@ -2,6 +2,8 @@
 
 mod exp;
 
+pub(crate) use exp::exp;
+
 use statrs::function::erf::erfc;
 
 /// Two rows of logits as distributions, baseline `p` and candidate `q`.
@@ -68,20 +70,28 @@ fn largest(logits: &[f32]) -> f32 {
 
 /// Ids of the five largest logits, best first; the lower id wins a tie.
 pub(crate) fn top5(logits: &[f32]) -> Vec<usize> {
+    top(logits, 5)
+}
+
+/// Ids of the `count` largest logits, best first; the lower id wins a tie.
+pub(crate) fn top(logits: &[f32], count: usize) -> Vec<usize> {
     /// Stretches whose largest logit is too small are passed over.
     const STRETCH: usize = 128;
-    let mut best: Vec<usize> = Vec::with_capacity(6);
+    let mut best: Vec<usize> = Vec::with_capacity(count + 1);
+    let full = |best: &[usize], value: f32| {
+        best.len() == count && best.last().is_none_or(|&last| value <= logits[last])
+    };
     for (stretch, values) in logits.chunks(STRETCH).enumerate() {
-        if best.len() == 5 && largest(values) <= logits[best[4]] {
+        if full(&best, largest(values)) {
             continue;
         }
         for (offset, &value) in values.iter().enumerate() {
-            if best.len() == 5 && value <= logits[best[4]] {
+            if full(&best, value) {
                 continue;
             }
             let at = best.partition_point(|&other| logits[other] >= value);
             best.insert(at, stretch * STRETCH + offset);
-            best.truncate(5);
+            best.truncate(count);
         }
     }
     best
@@ -164,13 +174,14 @@ mod tests {
         }
 
         #[test]
-        fn top5_is_the_head_of_a_sort(
+        fn the_top_is_the_head_of_a_sort(
             row in prop::collection::vec((-40i8..40).prop_map(f32::from), 1..700),
+            count in 0usize..12,
         ) {
             let mut ids: Vec<usize> = (0..row.len()).collect();
             ids.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
-            ids.truncate(5);
-            prop_assert_eq!(top5(&row), ids);
+            ids.truncate(count);
+            prop_assert_eq!(top(&row, count), ids);
         }
     }
 }

@@ -1,0 +1,80 @@
+//! Text as it comes, held back where it may yet turn out to be a stop string.
+
+use engine::StreamDecoder;
+
+/// Turns the bytes of tokens into text that is certain: whole characters only, and
+/// none that may be part of a stop string.
+///
+/// The text ends before the stop string whose last byte comes first; of several
+/// that end there, before the longest. That does not depend on how the bytes are
+/// divided into tokens.
+#[derive(Debug)]
+pub struct TextStream<'a> {
+    stops: &'a [String],
+    decoder: StreamDecoder,
+    /// Text that is not certain yet.
+    held: String,
+}
+
+impl<'a> TextStream<'a> {
+    /// A stream that ends at any of `stops`.
+    #[must_use]
+    pub fn new(stops: &'a [String]) -> Self {
+        Self {
+            stops,
+            decoder: StreamDecoder::default(),
+            held: String::new(),
+        }
+    }
+
+    /// Takes the bytes of one token and gives `emit` the text that has become
+    /// certain, if any has. Returns the stop string, if the text has come
+    /// to one; the stream is over then.
+    pub fn push(&mut self, bytes: &[u8], emit: &mut dyn FnMut(&str)) -> Option<&'a str> {
+        let text = self.decoder.push(bytes);
+        self.take(&text, emit)
+    }
+
+    /// Gives `emit` what is left once no more tokens come.
+    pub fn finish(mut self, emit: &mut dyn FnMut(&str)) -> Option<&'a str> {
+        let rest = std::mem::take(&mut self.decoder).finish();
+        let stop = self.take(&rest, emit);
+        self.release(self.held.len(), emit);
+        stop
+    }
+
+    fn take(&mut self, text: &str, emit: &mut dyn FnMut(&str)) -> Option<&'a str> {
+        self.held.push_str(text);
+        let found = self.stops.iter().filter_map(|stop| {
+            let start = self.held.find(stop.as_str())?;
+            Some((start + stop.len(), start, stop.as_str()))
+        });
+        // Ordered by end, then by start: the longest of those that end together.
+        if let Some((_, start, stop)) = found.min() {
+            self.release(start, emit);
+            self.held.clear();
+            self.decoder = StreamDecoder::default();
+            return Some(stop);
+        }
+        self.release(self.certain(), emit);
+        None
+    }
+
+    /// Lets go of the first `length` bytes that are held.
+    fn release(&mut self, length: usize, emit: &mut dyn FnMut(&str)) {
+        if length > 0 {
+            emit(&self.held[..length]);
+            self.held.drain(..length);
+        }
+    }
+
+    /// Length of the held text before the first place where a stop string may
+    /// have begun.
+    fn certain(&self) -> usize {
+        let may_begin = |rest: &str| self.stops.iter().any(|stop| stop.starts_with(rest));
+        let mut places = self.held.char_indices().map(|(at, _)| at);
+        places
+            .find(|&at| may_begin(&self.held[at..]))
+            .unwrap_or(self.held.len())
+    }
+}
