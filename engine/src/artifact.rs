@@ -96,9 +96,9 @@ impl ModelArtifact {
     /// A folder's hash is that of a text with one line for each file that the
     /// model consists of, sorted by name: the file's SHA-256 in hex, its length
     /// in bytes, and its name, with single spaces between and a newline after.
-    /// These files are `config.json`, `generation_config.json`,
-    /// `model.safetensors.index.json`, `tokenizer.json`, `tokenizer_config.json`
-    /// as far as they exist, and every `*.safetensors`.
+    /// These files are `chat_template.jinja`, `config.json`,
+    /// `generation_config.json`, `model.safetensors.index.json`, `tokenizer.json`,
+    /// `tokenizer_config.json` as far as they exist, and every `*.safetensors`.
     ///
     /// # Errors
     /// [`ArtifactError`] when it cannot be read or is of no known format.

@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 use crate::artifact::{ArtifactError, copy_into, hex, sha256_hex};
 
 /// What decides a model's answers besides its weights.
-const DESCRIPTIONS: [&str; 5] = [
+const DESCRIPTIONS: [&str; 6] = [
+    "chat_template.jinja",
     "config.json",
     "generation_config.json",
     "model.safetensors.index.json",

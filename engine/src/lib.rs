@@ -37,7 +37,7 @@ pub use logits::Logits;
 pub use spec::{EngineOptions, EngineSpec, SpecError};
 pub use tap::{Stage, Tap, TapObserver, TapPoint};
 pub use stream::StreamDecoder;
-pub use tokens::{TokenId, Tokenizer, TokenizerError};
+pub use tokens::{ChatTemplate, TokenId, Tokenizer, TokenizerError};
 
 /// A way to execute language models: a library, a device, a remote process.
 ///

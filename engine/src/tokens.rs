@@ -37,9 +37,41 @@ pub trait Tokenizer: Send + Sync {
         None
     }
 
+    /// Every token by which the model says that it is done: EOS, and what ends a
+    /// turn of a chat.
+    fn ends(&self) -> Vec<TokenId> {
+        self.eos().into_iter().collect()
+    }
+
+    /// Like [`encode`](Self::encode), but special tokens spelled out in `text`
+    /// become their ids. For chat templates, never for what a user wrote. The
+    /// default knows no special tokens.
+    ///
+    /// # Errors
+    /// When the text cannot be expressed in the vocabulary.
+    fn encode_with_special(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        self.encode(text)
+    }
+
+    /// How the model wants chats written, if it says so.
+    fn chat_template(&self) -> Option<&ChatTemplate> {
+        None
+    }
+
     /// SHA-256 (hex) over vocabulary, merges and special tokens: two models
     /// with the same hash can be compared token by token.
     fn sha256(&self) -> &str;
+}
+
+/// How a model wants a chat written as one text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatTemplate {
+    /// Jinja source.
+    pub source: String,
+    /// What BOS is called, whether or not texts begin with it.
+    pub bos: Option<String>,
+    /// What EOS is called.
+    pub eos: Option<String>,
 }
 
 /// A text or id that a tokenizer cannot translate.

@@ -130,6 +130,30 @@ fn ids_outside_the_vocabulary_are_refused() {
 }
 
 #[test]
+fn chat_templates_and_ends_of_turns_are_the_files() {
+    assert_eq!(FIXTURE.chat_template(), None);
+    let mut metadata = Metadata::new();
+    metadata.set("tokenizer.ggml.model", "gpt2");
+    let tokens = ["a", "<eos>", "<|im_end|>", "<|end|>", "</s>", "<bos>"];
+    metadata.set("tokenizer.ggml.tokens", tokens.map(String::from).to_vec());
+    // The fourth is text that looks like an end.
+    metadata.set("tokenizer.ggml.token_type", vec![1, 3, 3, 1, 3, 3]);
+    metadata.set("tokenizer.ggml.merges", Array::String(Vec::new()));
+    metadata.set("tokenizer.ggml.bos_token_id", 5u32);
+    metadata.set("tokenizer.ggml.add_bos_token", false);
+    metadata.set("tokenizer.ggml.eos_token_id", 1u32);
+    metadata.set("tokenizer.ggml.eot_token_id", 0u32);
+    metadata.set("tokenizer.chat_template", "{{ bos_token }}");
+    let tokenizer = GgufTokenizer::from_metadata(&metadata).unwrap();
+    assert_eq!(tokenizer.ends(), [0, 1, 2, 4]);
+    assert_eq!(tokenizer.bos(), None);
+    let template = tokenizer.chat_template().unwrap();
+    assert_eq!(template.source, "{{ bos_token }}");
+    assert_eq!(template.bos.as_deref(), Some("<bos>"));
+    assert_eq!(template.eos.as_deref(), Some("<eos>"));
+}
+
+#[test]
 fn streams_never_split_a_character() {
     let ids = FIXTURE.encode("🦙é!").unwrap();
     // The vocabulary has no token for the llama: its bytes come one by one.

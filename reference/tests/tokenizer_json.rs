@@ -138,6 +138,43 @@ fn beginnings_and_ends_are_the_files() {
     assert_eq!((tokenizer.bos(), tokenizer.eos()), (Some(5), Some(7)));
 }
 
+#[test]
+fn chat_templates_are_the_files() {
+    assert_eq!(open("llama3").chat_template(), None);
+    let source = |folder: &Path| {
+        let tokenizer = HfTokenizer::open(folder, 0).unwrap();
+        tokenizer.chat_template().unwrap().clone()
+    };
+    let one = changed("llama3", "tokenizer_config.json", |config| {
+        config["chat_template"] = json!("{{ bos_token }}");
+    });
+    let template = source(one.path());
+    assert_eq!(template.source, "{{ bos_token }}");
+    assert_eq!(template.bos.as_deref(), Some("<s>"));
+    assert_eq!(template.eos.as_deref(), Some("</s>"));
+    fs::write(one.path().join("chat_template.jinja"), "own").unwrap();
+    assert_eq!(source(one.path()).source, "own");
+    let named = changed("llama3", "tokenizer_config.json", |config| {
+        config["chat_template"] = json!([
+            {"name": "tool_use", "template": "a"},
+            {"name": "default", "template": "b"},
+        ]);
+    });
+    assert_eq!(source(named.path()).source, "b");
+}
+
+#[test]
+fn all_that_ends_a_text_is_known() {
+    let several = changed("llama3", "tokenizer_config.json", |_| {});
+    let text = r#"{"eos_token_id": [7, 8]}"#;
+    fs::write(several.path().join("generation_config.json"), text).unwrap();
+    let tokenizer = HfTokenizer::open(several.path(), 0).unwrap();
+    let mut expected = vec![7, 8, tokenizer.eos().unwrap()];
+    expected.sort_unstable();
+    expected.dedup();
+    assert_eq!(tokenizer.ends(), expected);
+}
+
 /// The fixture's tokenizer exists in both forms.
 #[test]
 fn the_same_tokenizer_has_the_same_hash_in_a_gguf_file() {

@@ -5,6 +5,7 @@
 //! not its business. It runs once per [`Cell`].
 
 mod cell;
+pub mod chat;
 mod distribution;
 pub mod embedding;
 pub mod generation;

@@ -1,10 +1,11 @@
 //! From metadata to a tokenizer.
 
-use engine::TokenId;
+use engine::{ChatTemplate, TokenId};
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::utils::SysRegex;
 
 use super::atoms::{Atom, Atoms};
+use super::ends;
 use super::hash::{self, Rules};
 use super::merges::{self, Merges, is_text};
 use super::pre::{self, PreTokenizer};
@@ -18,6 +19,9 @@ const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 pub(super) const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 pub(super) const BOS: &str = "tokenizer.ggml.bos_token_id";
 pub(super) const EOS: &str = "tokenizer.ggml.eos_token_id";
+const EOT: &str = "tokenizer.ggml.eot_token_id";
+const EOM: &str = "tokenizer.ggml.eom_token_id";
+pub(super) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 
 impl GgufTokenizer {
     /// Builds the tokenizer that `metadata` describes.
@@ -120,6 +124,19 @@ impl GgufTokenizer {
             .build()
             .map_err(TokenizerBuildError::Refused)?;
         let phi3 = is_phi3(metadata);
+        let mut ends: Vec<TokenId> = rules.eos.into_iter().collect();
+        for key in [EOT, EOM] {
+            ends.extend(special_id(metadata, &vocabulary, key)?);
+        }
+        let name = |id: Option<TokenId>| id.map(spelled);
+        let chat_template = match metadata.find::<&str>(CHAT_TEMPLATE)? {
+            Some(source) => Some(ChatTemplate {
+                source: source.into(),
+                bos: name(special_id(metadata, &vocabulary, BOS)?.or(rules.bos)),
+                eos: name(rules.eos),
+            }),
+            None => None,
+        };
         let atoms = |wanted: fn(TokenType) -> bool| {
             Atoms::new(vocabulary.of_type(wanted).map(|(text, id)| {
                 let swallows_space = phi3 && !matches!(text, "<unk>" | "<s>" | "<|endoftext|>");
@@ -131,6 +148,8 @@ impl GgufTokenizer {
             cut,
             user_defined: atoms(|ty| ty == TokenType::UserDefined)?,
             special: atoms(|ty| ty == TokenType::UserDefined || !is_text(ty))?,
+            ends: ends::of(&vocabulary, ends),
+            chat_template,
             vocabulary,
             bos: rules.bos,
             eos: rules.eos,

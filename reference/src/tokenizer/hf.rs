@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use engine::{TokenId, Tokenizer, TokenizerError};
+use engine::{ChatTemplate, TokenId, Tokenizer, TokenizerError};
 use tokenizers::tokenizer::{OffsetType, PreTokenizedString};
 use tokenizers::{AddedVocabulary, Model as _, PreTokenizer as _};
 
+use super::ends;
 use super::hf_files::Files;
 use super::vocabulary::Vocabulary;
 use super::{TokenType, TokenizerBuildError};
@@ -27,6 +28,8 @@ pub struct HfTokenizer {
     bos: Option<TokenId>,
     eos: Option<TokenId>,
     closing: Option<TokenId>,
+    ends: Vec<TokenId>,
+    chat_template: Option<ChatTemplate>,
     sha256: String,
 }
 
@@ -72,19 +75,12 @@ impl HfTokenizer {
             bos: files.leading(),
             eos: files.eos,
             closing: files.closing,
+            ends: ends::of(&vocabulary, files.ends.iter().copied()),
+            chat_template: files.chat_template.clone(),
             tokenizer,
             plain,
             vocabulary,
         })
-    }
-
-    /// Like [`encode`](Tokenizer::encode), but special tokens spelled out in
-    /// `text` become their ids. For chat templates, never for what a user wrote.
-    ///
-    /// # Errors
-    /// When the text cannot be expressed in the vocabulary.
-    pub fn encode_with_special(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
-        self.encode_around(self.tokenizer.get_added_vocabulary(), text)
     }
 
     /// What `id` is for.
@@ -158,6 +154,18 @@ impl Tokenizer for HfTokenizer {
 
     fn closing(&self) -> Option<TokenId> {
         self.closing
+    }
+
+    fn ends(&self) -> Vec<TokenId> {
+        self.ends.clone()
+    }
+
+    fn encode_with_special(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        self.encode_around(self.tokenizer.get_added_vocabulary(), text)
+    }
+
+    fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.chat_template.as_ref()
     }
 
     fn sha256(&self) -> &str {

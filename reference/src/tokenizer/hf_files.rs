@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use engine::TokenId;
+use engine::{ChatTemplate, TokenId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::TokenizerBuildError;
-use super::build::{ADD_BOS, BOS, EOS, MODEL, PRE};
+use super::build::{ADD_BOS, BOS, CHAT_TEMPLATE, EOS, MODEL, PRE};
 use super::hash::{self, Rules};
 use super::merges::MERGES;
 use super::pre::{self, PreTokenizer};
@@ -38,6 +38,9 @@ pub(super) struct Files {
     pub(super) eos: Option<TokenId>,
     /// Token that closes every text.
     pub(super) closing: Option<TokenId>,
+    /// All tokens that the files say end a text.
+    pub(super) ends: Vec<TokenId>,
+    pub(super) chat_template: Option<ChatTemplate>,
     tokens: Vec<String>,
     types: Vec<TokenType>,
     merges: Vec<(String, String)>,
@@ -109,6 +112,20 @@ struct TokenizerConfig {
     add_bos_token: Option<bool>,
     bos_token: Option<Spelled>,
     eos_token: Option<Spelled>,
+    chat_template: Option<Templates>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Templates {
+    One(String),
+    Named(Vec<NamedTemplate>),
+}
+
+#[derive(Deserialize)]
+struct NamedTemplate {
+    name: String,
+    template: String,
 }
 
 #[derive(Deserialize)]
@@ -142,19 +159,29 @@ impl Files {
             path: path.clone(),
             source,
         })?;
-        let config = optional(&folder.join("tokenizer_config.json"))?;
+        let mut config: TokenizerConfig = optional(&folder.join("tokenizer_config.json"))?;
+        // A file of its own stands above the configuration.
+        let template = folder.join("chat_template.jinja");
+        if template.is_file() {
+            let source =
+                fs::read_to_string(&template).map_err(|source| TokenizerBuildError::Io {
+                    path: template,
+                    source,
+                })?;
+            config.chat_template = Some(Templates::One(source));
+        }
         let ids = [
             optional(&folder.join("config.json"))?,
             optional(&folder.join("generation_config.json"))?,
         ];
-        Self::parse(path, text, rows, &config, &ids)
+        Self::parse(path, text, rows, config, &ids)
     }
 
     fn parse(
         path: PathBuf,
         text: Vec<u8>,
         rows: usize,
-        config: &TokenizerConfig,
+        config: TokenizerConfig,
         ids: &[Ids],
     ) -> Result<Self, TokenizerBuildError> {
         let fault = |why: String| TokenizerBuildError::File {
@@ -191,6 +218,13 @@ impl Files {
                 OneOrMany::Many(ids) => ids.first().copied(),
             })
         };
+        let mut ends = Vec::new();
+        for given in ids.iter().filter_map(|ids| ids.eos_token_id.as_ref()) {
+            match given {
+                OneOrMany::One(id) => ends.push(*id),
+                OneOrMany::Many(ids) => ends.extend(ids),
+            }
+        }
         let exists = |id: &TokenId| (*id as usize) < tokens.len();
         let [first, closing] = ends_of_template(&json.post_processor)
             .map(|text| text.and_then(|text| id_of.get(text).copied()));
@@ -202,6 +236,21 @@ impl Files {
         let add_bos = config
             .add_bos_token
             .unwrap_or(bos.is_some() && first == bos);
+        ends.retain(exists);
+        ends.extend(eos);
+        let spelled = |id: Option<TokenId>| id.map(|id| tokens[id as usize].clone());
+        let source = config.chat_template.and_then(|templates| match templates {
+            Templates::One(source) => Some(source),
+            Templates::Named(list) => {
+                let mut list = list.into_iter();
+                list.find_map(|named| (named.name == "default").then_some(named.template))
+            }
+        });
+        let chat_template = source.map(|source| ChatTemplate {
+            source,
+            bos: spelled(bos),
+            eos: spelled(eos),
+        });
         let unknown = json.model.unk_token.as_deref();
         // Models of WordPiece were trained with words that they do not know.
         let word_piece = json.model.is_word_piece();
@@ -238,6 +287,8 @@ impl Files {
             bos,
             eos,
             closing,
+            ends,
+            chat_template,
             add_bos,
             unknown,
             spelling,
@@ -267,6 +318,9 @@ impl Files {
             }
         }
         metadata.set(ADD_BOS, self.add_bos);
+        if let Some(template) = &self.chat_template {
+            metadata.set(CHAT_TEMPLATE, template.source.clone());
+        }
         Some(metadata)
     }
 

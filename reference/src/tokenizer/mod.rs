@@ -21,6 +21,7 @@
 mod atoms;
 mod build;
 mod byte_level;
+mod ends;
 mod error;
 mod hash;
 mod hf;
@@ -29,7 +30,7 @@ mod merges;
 mod pre;
 mod vocabulary;
 
-use engine::{TokenId, Tokenizer, TokenizerError};
+use engine::{ChatTemplate, TokenId, Tokenizer, TokenizerError};
 use tokenizers::Model;
 use tokenizers::models::bpe::BPE;
 use tokenizers::utils::SysRegex;
@@ -99,6 +100,9 @@ pub struct GgufTokenizer {
     special: Atoms,
     bos: Option<TokenId>,
     eos: Option<TokenId>,
+    /// Every token that ends a text or a turn.
+    ends: Vec<TokenId>,
+    chat_template: Option<ChatTemplate>,
     sha256: String,
 }
 
@@ -114,15 +118,6 @@ enum Cut {
 }
 
 impl GgufTokenizer {
-    /// Like [`encode`](Tokenizer::encode), but special tokens spelled out in
-    /// `text` become their ids. For chat templates, never for what a user wrote.
-    ///
-    /// # Errors
-    /// When the text cannot be expressed in the vocabulary.
-    pub fn encode_with_special(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
-        self.encode_around(&self.special, text)
-    }
-
     /// What `id` is for.
     ///
     /// # Errors
@@ -244,6 +239,18 @@ impl Tokenizer for GgufTokenizer {
 
     fn eos(&self) -> Option<TokenId> {
         self.eos
+    }
+
+    fn ends(&self) -> Vec<TokenId> {
+        self.ends.clone()
+    }
+
+    fn encode_with_special(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        self.encode_around(&self.special, text)
+    }
+
+    fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.chat_template.as_ref()
     }
 
     fn sha256(&self) -> &str {

@@ -45,7 +45,7 @@ impl Stop {
     #[must_use]
     pub fn of(tokenizer: &dyn Tokenizer) -> Self {
         Self {
-            token_ids: tokenizer.eos().into_iter().collect(),
+            token_ids: tokenizer.ends(),
             strings: Vec::new(),
         }
     }
