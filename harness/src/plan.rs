@@ -77,7 +77,14 @@ impl Plan {
         }
         let engines = engines(arguments, &config)?;
         for planned in &suites {
-            planned.suite.validate(&planned.input(&engines[0]))?;
+            // Where all read the same, one check will do.
+            let readers = match planned.suite.compares_tokens() {
+                true => 1,
+                false => engines.len(),
+            };
+            for reader in 0..readers {
+                planned.suite.validate(&planned.input(&engines, reader))?;
+            }
         }
         Ok(Self {
             suites,
@@ -89,11 +96,17 @@ impl Plan {
 }
 
 impl PlannedSuite {
-    /// What engines are asked to read: the baseline's tokens, whoever reads them.
-    pub(crate) fn input<'a>(&'a self, baseline: &'a PlannedEngine) -> Input<'a> {
+    /// What engine `index` is asked to read: the baseline's tokens where tokens are
+    /// compared, those of its own model's tokenizer elsewhere.
+    pub(crate) fn input<'a>(&'a self, engines: &'a [PlannedEngine], index: usize) -> Input<'a> {
+        let reader = match self.suite.compares_tokens() {
+            true => 0,
+            false => index,
+        };
         Input {
-            tokenizer: &*baseline.model.tokenizer,
+            tokenizer: &*engines[reader].model.tokenizer,
             default_text: fixtures::HELDOUT,
+            default_items: fixtures::ITEMS,
             settings: &self.settings,
         }
     }

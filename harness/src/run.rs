@@ -223,7 +223,7 @@ impl Place<'_> {
         }
         let ours = &engine.model.record.tokenizer_sha256;
         let theirs = &self.plan.engines[0].model.record.tokenizer_sha256;
-        (ours != theirs).then(|| {
+        (self.suite.suite.compares_tokens() && ours != theirs).then(|| {
             "its model has another tokenizer than the baseline's, so tokens cannot be compared"
                 .into()
         })
@@ -262,7 +262,7 @@ impl Place<'_> {
             let mut cell = Cell {
                 open: &open,
                 variant: &variant,
-                input: self.suite.input(&self.plan.engines[0]),
+                input: self.suite.input(&self.plan.engines, self.index),
                 role,
                 candidates: self.plan.engines.len() - 1,
                 engine: &name,

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use engine::{EngineError, Model, Tokenizer};
 
+use crate::accuracy::ItemsError;
 use crate::logits_file::LogitsFileError;
 use crate::{Sample, SettingError, Settings, TextError};
 
@@ -53,10 +54,13 @@ pub type Variant<'a> = &'a dyn Fn(&str, &str) -> Option<Result<Box<dyn Model>, E
 /// What every engine of a run is asked to read, and how.
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
-    /// The model's tokenizer.
+    /// The tokenizer of the baseline's model, or of the engine's own where a suite
+    /// does not compare tokens.
     pub tokenizer: &'a dyn Tokenizer,
     /// Text to use where the settings name none.
     pub default_text: &'a str,
+    /// Questions to ask where the settings name none, one JSON object a line.
+    pub default_items: &'a str,
     /// The suite's settings.
     pub settings: &'a Settings,
 }
@@ -136,6 +140,9 @@ pub enum SuiteError {
     /// The text cannot be used.
     #[error(transparent)]
     Text(#[from] TextError),
+    /// An item cannot be used.
+    #[error(transparent)]
+    Items(#[from] ItemsError),
     /// The shared folder cannot be used.
     #[error("cannot use {0}: {1}")]
     Scratch(PathBuf, io::Error),

@@ -4,6 +4,7 @@
 //! [`Measurement`]s and raw [`Sample`]s; who judges, records and shows them is
 //! not its business. It runs once per [`Cell`].
 
+pub mod accuracy;
 mod cell;
 pub mod chat;
 mod distribution;
@@ -16,6 +17,7 @@ pub mod perplexity;
 mod settings;
 mod text;
 
+pub use accuracy::ItemsError;
 pub use cell::{Cell, Input, Open, Role, Shard, SuiteError, Variant};
 pub use logits_file::{LogitsFile, LogitsFileError, LogitsWriter};
 pub use measurement::{Better, Comparison, Gate, Label, Measurement, Sample, Series};
@@ -45,8 +47,15 @@ pub trait Suite: Sync {
     /// shows before the first engine is opened.
     ///
     /// # Errors
-    /// [`SuiteError::Setting`] or [`SuiteError::Text`].
+    /// [`SuiteError::Setting`], [`SuiteError::Text`] or [`SuiteError::Items`].
     fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError>;
+
+    /// Whether engines are held against each other token by token. If not, each
+    /// reads with its own model's tokenizer; else all read the baseline's tokens, and
+    /// one whose model has another tokenizer is skipped.
+    fn compares_tokens(&self) -> bool {
+        true
+    }
 
     /// Runs one cell, and returns the figures that rest on more than samples.
     ///
@@ -84,6 +93,7 @@ pub fn all() -> &'static [&'static dyn Suite] {
         &parity::Parity,
         &perplexity::Perplexity,
         &embedding::Embedding,
+        &accuracy::Accuracy,
     ]
 }
 

@@ -43,6 +43,15 @@ impl Series {
         let key = (case.to_owned(), metric.to_owned());
         self.0.get(&key).map_or(&[], Vec::as_slice)
     }
+
+    /// Names of the cases, each once, in alphabetical order.
+    pub fn cases(&self) -> impl Iterator<Item = &str> {
+        let mut last = None;
+        self.0.keys().filter_map(move |(case, _)| {
+            let new = last.replace(case) != Some(case);
+            new.then_some(case.as_str())
+        })
+    }
 }
 
 impl FromIterator<Sample> for Series {

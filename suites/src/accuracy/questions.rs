@@ -1,0 +1,219 @@
+//! Items as one model reads them.
+
+use std::fs;
+use std::path::PathBuf;
+
+use engine::{EngineError, ModelConfig, Session, TokenId, Tokenizer};
+
+use super::ItemsError;
+use super::answers::Given;
+use super::choices::{self, Encoded};
+use super::items::{self, Flaw, Item, Prompt, Task};
+use super::judge::{Judge, Normalization};
+use crate::Input;
+use crate::chat::{self, ChatError};
+use crate::generation::{Request, Sampling, Stop, generate};
+
+/// Where items come from.
+pub(super) struct Source<'a>(&'a str);
+
+impl<'a> Source<'a> {
+    /// The file at `path`, or the embedded items if that is empty.
+    pub(super) fn new(path: &'a str) -> Self {
+        Self(path)
+    }
+
+    pub(super) fn read(
+        &self,
+        embedded: &str,
+        normalization: Normalization,
+    ) -> Result<Vec<Item>, ItemsError> {
+        let bytes = match self.0 {
+            "" => embedded.into(),
+            path => fs::read(path).map_err(|source| ItemsError::Io {
+                path: PathBuf::from(path),
+                source,
+            })?,
+        };
+        items::parse(&bytes, normalization).map_err(|flaw| self.error(flaw))
+    }
+
+    /// `flaw` with the name of the file it is in.
+    pub(super) fn error(&self, flaw: Flaw) -> ItemsError {
+        ItemsError::Item {
+            file: match self.0 {
+                "" => "the embedded items".into(),
+                path => format!("items {path}"),
+            },
+            line: flaw.line,
+            why: flaw.why,
+        }
+    }
+}
+
+/// An item in a model's tokens.
+pub(super) struct Question {
+    pub(super) id: String,
+    pub(super) category: Option<String>,
+    line: usize,
+    task: Tokenized,
+}
+
+enum Tokenized {
+    Choose {
+        encoded: Encoded,
+        /// Length of each choice in bytes of UTF-8.
+        bytes: Vec<usize>,
+        answer: usize,
+    },
+    Write {
+        prompt: Vec<TokenId>,
+        judge: Judge,
+        max_tokens: usize,
+        stop: Stop,
+    },
+}
+
+impl Question {
+    /// `max_tokens` is for items that do not say.
+    ///
+    /// # Errors
+    /// A [`Flaw`] when this model cannot be asked.
+    pub(super) fn new(item: Item, input: &Input<'_>, max_tokens: usize) -> Result<Self, Flaw> {
+        let line = item.line;
+        let task = tokenized(item.prompt, item.task, input, max_tokens);
+        Ok(Self {
+            task: task.map_err(|why| Flaw { line, why })?,
+            id: item.id,
+            category: item.category,
+            line,
+        })
+    }
+
+    /// Whether prompt and answer have room in a context.
+    pub(super) fn fits(&self, context: usize) -> Result<(), Flaw> {
+        let (needed, hint) = match &self.task {
+            Tokenized::Choose { encoded, .. } => (encoded.longest(), "shorten it"),
+            // The last token need not be read.
+            Tokenized::Write {
+                prompt, max_tokens, ..
+            } => (
+                prompt.len() + max_tokens - 1,
+                "shorten the prompt or lower max_tokens",
+            ),
+        };
+        if needed <= context {
+            return Ok(());
+        }
+        Err(Flaw {
+            line: self.line,
+            why: format!("it takes {needed} tokens, and the model's context is {context}; {hint}"),
+        })
+    }
+
+    pub(super) fn ask(
+        &self,
+        session: &mut dyn Session,
+        config: &ModelConfig,
+        tokenizer: &dyn Tokenizer,
+        sampling: &Sampling,
+    ) -> Result<Given, EngineError> {
+        match &self.task {
+            Tokenized::Choose {
+                encoded,
+                bytes,
+                answer,
+            } => {
+                let sums = choices::log_likelihoods(session, config.vocab, encoded)?;
+                let per_byte = sums.iter().zip(bytes).map(|(sum, &n)| sum / n as f64);
+                Ok(Given::Choice {
+                    chosen: choices::best(sums.iter().copied()),
+                    chosen_per_byte: choices::best(per_byte),
+                    right: *answer,
+                    log_likelihoods: sums,
+                })
+            }
+            Tokenized::Write {
+                prompt,
+                judge,
+                max_tokens,
+                stop,
+            } => {
+                session.truncate(0)?;
+                let request = Request {
+                    prompt,
+                    sampling,
+                    stop,
+                    max_tokens: *max_tokens,
+                    top: 0,
+                };
+                let generated = generate(session, config, tokenizer, &request, &mut |_| {})?;
+                Ok(Given::Text {
+                    correct: judge.accepts(&generated.text),
+                    essence: judge.essence(&generated.text),
+                    text: generated.text,
+                })
+            }
+        }
+    }
+}
+
+fn tokenized(
+    prompt: Prompt,
+    task: Task,
+    input: &Input<'_>,
+    max_tokens: usize,
+) -> Result<Tokenized, String> {
+    let tokenizer = input.tokenizer;
+    let chat = matches!(prompt, Prompt::Chat(_));
+    let text = match prompt {
+        Prompt::Text(text) => text,
+        Prompt::Chat(messages) => {
+            let template = tokenizer.chat_template().ok_or(ChatError::NoTemplate);
+            let text = template.and_then(|template| chat::render(template, &messages, true));
+            text.map_err(|error| error.to_string())?
+        }
+    };
+    // Templates spell special tokens, BOS among them.
+    let bos = tokenizer.bos().filter(|_| !chat);
+    let tokens = |text: &str| match chat {
+        true => tokenizer.encode_with_special(text),
+        false => tokenizer.encode(text),
+    };
+    let wrong = |error| format!("the model's tokenizer refuses it: {error}");
+    match task {
+        Task::Choose { choices, answer } => {
+            let encoded = choices::encode(tokens, bos, &text, &choices).map_err(wrong)?;
+            match encoded.flaw() {
+                Some(why) => Err(why),
+                None => Ok(Tokenized::Choose {
+                    encoded,
+                    bytes: choices.iter().map(String::len).collect(),
+                    answer,
+                }),
+            }
+        }
+        Task::Write {
+            judge,
+            max_tokens: own,
+            stop: strings,
+        } => {
+            let prompt: Vec<TokenId> = bos
+                .into_iter()
+                .chain(tokens(&text).map_err(wrong)?)
+                .collect();
+            if prompt.is_empty() {
+                return Err("the prompt comes to no token".into());
+            }
+            Ok(Tokenized::Write {
+                prompt,
+                judge,
+                max_tokens: own.unwrap_or(max_tokens),
+                stop: Stop {
+                    strings,
+                    ..Stop::of(tokenizer)
+                },
+            })
+        }
+    }
+}
