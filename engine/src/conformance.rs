@@ -110,6 +110,7 @@ const CHECKS: &[(&str, Run)] = &[
     ("chunked_prefill_equals_prefill", chunked_prefill),
     ("truncate_then_extend_equals_fresh", truncate_then_extend),
     ("sessions_are_independent", sessions_are_independent),
+    ("shared_model_serves_threads", shared_model),
     ("deterministic", deterministic),
     ("context_overflow_is_refused", context_overflow),
     ("foreign_token_is_refused", foreign_token),
@@ -376,6 +377,31 @@ fn sessions_are_independent(subject: &Subject<'_>) -> Result<(), Finding> {
             return broken("ragged rows");
         };
         subject.same("interleaved with another session", expected, &got)?;
+    }
+    Ok(())
+}
+
+fn shared_model(subject: &Subject<'_>) -> Result<(), Finding> {
+    let Some(shared) = subject.model.shared() else {
+        return Err(Finding::NotApplicable(
+            "the model is not shared between threads".into(),
+        ));
+    };
+    let expected = subject.prefill(&subject.tokens)?;
+    let tokens = &subject.tokens;
+    let alone = || shared.session()?.extend(tokens, Want::All);
+    let results = std::thread::scope(|scope| {
+        let others: Vec<_> = (0..2).map(|_| scope.spawn(alone)).collect();
+        others
+            .into_iter()
+            .map(|other| other.join())
+            .collect::<Vec<_>>()
+    });
+    for result in results {
+        match result {
+            Ok(logits) => subject.same("in several threads at once", &expected, &logits?)?,
+            Err(_) => return broken("a thread panicked"),
+        }
     }
     Ok(())
 }

@@ -108,6 +108,13 @@ pub trait Model: Send {
             "this engine has no embeddings",
         ))
     }
+
+    /// The same model, to be used from several threads at once, each with
+    /// sessions of its own. `None`, the default, says that its sessions have to
+    /// take turns on one thread.
+    fn shared(&self) -> Option<&(dyn Model + Sync)> {
+        None
+    }
 }
 
 /// One context: a token sequence and its KV cache.

@@ -175,6 +175,10 @@ pub(crate) fn check(
             "token id {id} is outside the vocabulary of {vocab}"
         ))),
     }
+
+    fn shared(&self) -> Option<&(dyn Model + Sync)> {
+        Some(self)
+    }
 }
 
 struct ReferenceSession<'a> {
