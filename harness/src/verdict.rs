@@ -83,10 +83,9 @@ pub(crate) fn judge(suite: &str, measurement: Measurement, gates: &[UserGate]) -
             because: "set by the user".into(),
         });
     // What a user demands and cannot be had has not passed.
-    let skipped = measurement.skipped.filter(|_| demanded.is_none());
     let gate = demanded.or(measurement.gate);
     let verdict = match &gate {
-        _ if skipped.is_some() => Verdict::Skip,
+        None if measurement.value.is_nan() && measurement.why.is_some() => Verdict::Skip,
         None => Verdict::Info,
         Some(gate) if gate.admits(measurement.value) => Verdict::Pass,
         Some(_) => Verdict::Fail,
@@ -112,7 +111,7 @@ pub(crate) fn judge(suite: &str, measurement: Measurement, gates: &[UserGate]) -
             )
         }),
         verdict,
-        why: skipped.or(gate.map(|gate| gate.because)),
+        why: measurement.why.or(gate.map(|gate| gate.because)),
         headline: measurement.headline,
         ranks: measurement.ranks,
     }
@@ -167,17 +166,24 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_had_is_skipped_unless_demanded() {
-        let skipped = Measurement {
-            skipped: Some("no taps".into()),
-            ..measurement(f64::NAN)
+    fn a_withheld_figure_is_skipped_with_its_reason_but_passes_no_gate() {
+        let withheld = || {
+            Measurement::withheld(
+                "decode",
+                "itl_p99_ns",
+                "ns",
+                suites::Better::Lower,
+                9,
+                "9 samples are too few",
+            )
         };
-        let judged = judge("parity", skipped.clone(), &[]);
-        assert_eq!(judged.verdict, Verdict::Skip);
-        assert_eq!(judged.why.as_deref(), Some("no taps"));
-        let demanded: UserGate = "parity.kl_mean <= 1".parse().unwrap();
-        let judged = judge("parity", skipped, &[demanded]);
+        let judged = judge("latency", withheld(), &[]);
+        assert_eq!((judged.value, judged.verdict), (None, Verdict::Skip));
+        assert_eq!(judged.why.as_deref(), Some("9 samples are too few"));
+        let gate: UserGate = "latency.itl_p99_ns <= 1e9".parse().unwrap();
+        let judged = judge("latency", withheld(), &[gate]);
         assert_eq!(judged.verdict, Verdict::Fail);
+        assert_eq!(judged.why.as_deref(), Some("9 samples are too few"));
     }
 
     #[test]

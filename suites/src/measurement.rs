@@ -81,11 +81,10 @@ pub struct Measurement {
     pub n: u64,
     /// Confidence interval, where one can be had.
     pub interval: Option<Interval>,
-    /// Why there is no figure, where one was asked for and cannot be had; `value` is
-    /// NaN then.
-    pub skipped: Option<String>,
     /// What the suite itself demands.
     pub gate: Option<Gate>,
+    /// Why the figure is withheld, if its value is NaN; else what to know of it.
+    pub why: Option<String>,
     /// Whether it belongs in a table that fits a terminal.
     pub headline: bool,
     /// Whether it puts the rows of that table in order, smallest first.
@@ -110,10 +109,26 @@ impl Measurement {
             value,
             n,
             interval: None,
-            skipped: None,
             gate: None,
+            why: None,
             headline: false,
             ranks: false,
+        }
+    }
+
+    /// A figure that `n` samples do not support, or that cannot be had here. It
+    /// passes no gate, and without one it is skipped.
+    pub fn withheld(
+        case: impl Into<Label>,
+        metric: impl Into<Label>,
+        unit: impl Into<Label>,
+        better: Better,
+        n: u64,
+        why: impl Into<String>,
+    ) -> Self {
+        Self {
+            why: Some(why.into()),
+            ..Self::new(case, metric, unit, better, f64::NAN, n)
         }
     }
 }

@@ -107,7 +107,10 @@ fn outcome(cell: &CellRecord) -> (Verdict, String) {
 /// `0.9871 ±0.0021`: the figure and half the width of its interval.
 pub(super) fn figure(metric: &Metric) -> String {
     let Some(value) = metric.value else {
-        return "undefined".into();
+        return match metric.verdict {
+            Verdict::Skip => "withheld".into(),
+            _ => "undefined".into(),
+        };
     };
     match (metric.ci_low, metric.ci_high) {
         (Some(low), Some(high)) if low < high => {

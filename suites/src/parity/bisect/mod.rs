@@ -68,10 +68,15 @@ pub(super) fn run(
                     ))]);
                 }
                 let why = format!("the engine cannot go this way: {error}");
-                measurements.push(Measurement {
-                    skipped: Some(why),
-                    ..stages_compared(path, 0)
-                });
+                let metric = format!("stages_{}", path.name());
+                measurements.push(Measurement::withheld(
+                    CASE,
+                    metric,
+                    "stages",
+                    Better::Equal,
+                    0,
+                    why,
+                ));
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -256,9 +261,8 @@ fn record(comparison: &Comparison, samples: &mut dyn FnMut(Sample)) {
 
 fn skipped(why: String) -> Measurement {
     Measurement {
-        skipped: Some(why),
         headline: true,
-        ..Measurement::new(CASE, "guilty_stages", "stages", Better::Lower, f64::NAN, 0)
+        ..Measurement::withheld(CASE, "guilty_stages", "stages", Better::Lower, 0, why)
     }
 }
 
