@@ -1,12 +1,13 @@
 //! What machine this is, and in what state.
 //!
 //! A timing means little without the machine that it was taken on. This crate answers
-//! three questions, each with one call:
+//! four questions, each with one call:
 //!
 //! - [`Machine::detect`]: which machine is it? Two runs are comparable when their
 //!   [`Machine::fingerprint`]s agree.
 //! - [`State::sample`]: what is it doing now: power, heat, load, memory? Taken at the start
 //!   and the end of a run; [`State::warnings`] says why timings may be suspect.
+//! - [`page_cache::evict`]: what does it take to read a file from disk again?
 //! - [`ProcessMemory::sample`]: how much memory does this process hold?
 //!
 //! Whatever cannot be read is `None`; no value is ever guessed. Field names are part of the
@@ -17,6 +18,7 @@
 
 mod identity;
 mod memory;
+pub mod page_cache;
 mod state;
 
 #[cfg(target_os = "linux")]
