@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use engine::{Capability, EngineError, FailureKind};
+use engine::{ArtifactSource, Capability, EngineError, FailureKind};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use machine::State;
@@ -266,6 +266,10 @@ impl Place<'_> {
                 role,
                 candidates: self.plan.engines.len() - 1,
                 engine: &name,
+                model_path: match &engine.model.artifact.source {
+                    ArtifactSource::Path(path) => Some(path),
+                    ArtifactSource::Embedded(_) => None,
+                },
                 model_sha256: &engine.model.artifact.sha256,
                 model_bytes: engine.model.artifact.size_bytes,
                 shard: self.plan.shard,

@@ -345,7 +345,7 @@ fn without_taps_the_reason_is_told() {
     let baseline = bisect(&subject, (&blind, ""), (&Reference, "")).unwrap();
     for (found, who) in [(candidate, "the engine"), (baseline, "the baseline")] {
         let skipped = found.of("guilty_stages").unwrap();
-        let why = skipped.skipped.as_deref().unwrap();
+        let why = skipped.why.as_deref().unwrap();
         assert_eq!(why, format!("{who} cannot be tapped: no taps here"));
         assert!(found.samples.iter().all(|s| !s.case.starts_with("bisect")));
     }

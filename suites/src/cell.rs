@@ -25,6 +25,8 @@ pub struct Cell<'a> {
     pub candidates: usize,
     /// Id, version and options of the engine.
     pub engine: &'a str,
+    /// The model's file or folder, unless it is linked into the program.
+    pub model_path: Option<&'a Path>,
     /// SHA-256 of the model's file or folder.
     pub model_sha256: &'a str,
     /// Size of the model's file or folder, as it is stored.

@@ -10,6 +10,7 @@ pub mod chat;
 mod distribution;
 pub mod embedding;
 pub mod generation;
+pub mod latency;
 mod logits_file;
 mod measurement;
 pub mod parity;
@@ -94,6 +95,7 @@ pub fn all() -> &'static [&'static dyn Suite] {
         &perplexity::Perplexity,
         &embedding::Embedding,
         &accuracy::Accuracy,
+        &latency::Latency,
     ]
 }
 

@@ -1,0 +1,250 @@
+//! Time to first token, prefill and decode: one request after the other.
+
+use engine::{EngineError, Model, TokenId};
+use stats::median;
+
+use super::Run;
+use super::extent::{Watch, relative_half_width, sorted};
+use super::laps::Laps;
+use super::request::request;
+use super::warm_up::{self, Start};
+use super::{figures, histogram};
+use crate::{Better, Measurement, SuiteError};
+
+/// The case of inter-token latencies.
+pub(super) const DECODE: &str = "decode";
+
+/// Requests of one kind, in order.
+#[derive(Default)]
+struct Requests {
+    session_ns: Vec<f64>,
+    ttft_ns: Vec<f64>,
+    /// Time per output token of each request: the mean of its inter-token latencies.
+    tpot_ns: Vec<f64>,
+    /// Inter-token latencies, request after request.
+    itl_ns: Vec<u64>,
+    elapsed_ns: u64,
+}
+
+/// What the baseline leaves for the others, and what the overhead is held against.
+pub(super) struct Steady {
+    pub(super) ttft_ns: Vec<f64>,
+    pub(super) tpot_ns: Vec<f64>,
+    pub(super) itl_p50_ns: Option<f64>,
+}
+
+/// Requests with prompts of `length` tokens and no answer.
+pub(super) fn prompt(
+    run: &mut Run<'_, '_>,
+    model: &dyn Model,
+    length: usize,
+) -> Result<Vec<Measurement>, SuiteError> {
+    let text = run.plan.window(length);
+    let requests = Requests::make(run, model, &text, &[])?;
+    Ok(requests.prompt_figures(run, length))
+}
+
+/// Requests with prompts of `length` tokens and answers.
+pub(super) fn answer(
+    run: &mut Run<'_, '_>,
+    model: &dyn Model,
+    length: usize,
+) -> Result<(Vec<Measurement>, Steady), SuiteError> {
+    let text = run.plan.window(length + run.plan.decode_tokens);
+    let (prompt, answer) = text.split_at(length);
+    let requests = Requests::make(run, model, prompt, answer)?;
+    let mut all = requests.prompt_figures(run, length);
+    for metric in ["ttft_p50_ns", "prefill_tok_per_s"] {
+        figures::headline(&mut all, metric);
+    }
+    let session_ns = &requests.session_ns;
+    run.samples(
+        "session",
+        "session_open_ns",
+        0..,
+        session_ns.iter().copied(),
+    );
+    all.push(figures::middle(
+        "session",
+        "session_open_p50_ns",
+        &sorted(session_ns),
+    ));
+    let (decode, steady) = requests.decode_figures(run, answer.len())?;
+    all.extend(decode);
+    Ok((all, steady))
+}
+
+impl Requests {
+    /// Asks until the figures are known: the time per output token, or to the first
+    /// token where there is no answer.
+    fn make(
+        run: &mut Run<'_, '_>,
+        model: &dyn Model,
+        prompt: &[TokenId],
+        answer: &[TokenId],
+    ) -> Result<Self, EngineError> {
+        let mut made = Self::default();
+        let mut watch = Watch::new(run.clock, run.plan.extent);
+        let mut opening = Laps::new(run.clock, 1);
+        let mut laps = Laps::new(run.clock, 1 + answer.len());
+        let per_request = answer.len().max(1);
+        loop {
+            let series = match answer.is_empty() {
+                true => &made.ttft_ns,
+                false => &made.tpot_ns,
+            };
+            // Of the later half, as the warm-up may take up to that much.
+            let enough = series.len() / 2 * per_request >= run.plan.queries;
+            if !watch.goes_on(series, enough) {
+                break;
+            }
+            opening.start();
+            let mut session = model.session()?;
+            opening.lap();
+            request(
+                &mut *session,
+                prompt,
+                answer,
+                model.config().vocab,
+                &mut laps,
+            )?;
+            drop(session);
+            made.push(opening.laps_ns()[0], laps.laps_ns());
+            run.alive();
+        }
+        made.elapsed_ns = watch.elapsed_ns();
+        Ok(made)
+    }
+
+    fn push(&mut self, opening_ns: u64, laps_ns: &[u64]) {
+        let Some((&first, others)) = laps_ns.split_first() else {
+            return;
+        };
+        self.session_ns.push(opening_ns as f64);
+        self.ttft_ns.push(first as f64);
+        self.itl_ns.extend(others);
+        if !others.is_empty() {
+            let sum = others.iter().sum::<u64>();
+            self.tpot_ns.push(sum as f64 / others.len() as f64);
+        }
+    }
+
+    fn prompt_figures(&self, run: &mut Run<'_, '_>, length: usize) -> Vec<Measurement> {
+        let case = format!("prompt_{length}");
+        run.samples(&case, "ttft_ns", 0.., self.ttft_ns.iter().copied());
+        let start = warm_up::detect(&self.ttft_ns);
+        let steady = sorted(&self.ttft_ns[start.repetitions..]);
+        let mut all = figures::percentiles(&case, "ttft", &steady);
+        all.push(figures::rate(
+            &case,
+            "prefill_tok_per_s",
+            "tok/s",
+            length as f64,
+            &steady,
+        ));
+        all.push(warm_up_figure(&case, start, self.ttft_ns.len()));
+        all
+    }
+
+    fn decode_figures(
+        &self,
+        run: &mut Run<'_, '_>,
+        answer: usize,
+    ) -> Result<(Vec<Measurement>, Steady), SuiteError> {
+        let itl = self.itl_ns.iter().map(|&ns| ns as f64);
+        run.samples(DECODE, "itl_ns", 0.., itl.clone());
+        run.samples(DECODE, "tpot_ns", 0.., self.tpot_ns.iter().copied());
+        let start = warm_up::detect(&self.tpot_ns);
+        let tpot_ns = self.tpot_ns[start.repetitions..].to_vec();
+        let skipped = start.repetitions * answer;
+        let steady = sorted(&itl.skip(skipped).collect::<Vec<_>>());
+        histogram::write(&run.artifact("decode.itl.hgrm"), &self.itl_ns[skipped..])?;
+
+        let mut all = figures::percentiles(DECODE, "itl", &steady);
+        all.extend(figures::outliers(DECODE, "itl", &steady));
+        let by_request = sorted(&tpot_ns);
+        all.push(figures::middle(DECODE, "tpot_ns", &by_request));
+        let unit = "tok/s";
+        all.push(figures::rate(
+            DECODE,
+            "decode_tok_per_s",
+            unit,
+            1.0,
+            &by_request,
+        ));
+        for metric in ["itl_p50_ns", "itl_p99_ns", "decode_tok_per_s"] {
+            figures::headline(&mut all, metric);
+        }
+        all.push(warm_up_figure(DECODE, start, self.tpot_ns.len()));
+        let shortfalls = self.shortfalls(run, start, &by_request, steady.len());
+        all.push(figures::validity(DECODE, &shortfalls, steady.len()));
+        let ttft = warm_up::detect(&self.ttft_ns).repetitions;
+        let steady = Steady {
+            ttft_ns: self.ttft_ns[ttft..].to_vec(),
+            tpot_ns,
+            itl_p50_ns: median(&steady).ok(),
+        };
+        Ok((all, steady))
+    }
+
+    /// What the decoding lacks to be a valid measurement.
+    fn shortfalls(
+        &self,
+        run: &Run<'_, '_>,
+        start: Start,
+        tpot_ns: &[f64],
+        tokens: usize,
+    ) -> Vec<String> {
+        let plan = run.plan;
+        let mut shortfalls = Vec::new();
+        if self.elapsed_ns < plan.extent.least_ns {
+            shortfalls.push(format!(
+                "{:.3} s measured, less than duration_s={:.3}",
+                self.elapsed_ns as f64 / 1e9,
+                plan.extent.least_ns as f64 / 1e9
+            ));
+        }
+        if tokens < plan.queries {
+            shortfalls.push(format!(
+                "{tokens} tokens after the warm-up, but p{} needs {} with one of them over it, \
+                 at 99 % confidence",
+                plan.percentile, plan.queries
+            ));
+        }
+        match relative_half_width(tpot_ns) {
+            None => shortfalls.push("too few requests for an interval".into()),
+            Some(width) if width > plan.extent.target => shortfalls.push(format!(
+                "tpot_ns is known to ±{:.2} %, not to target_ci_pct={}",
+                100.0 * width,
+                100.0 * plan.extent.target
+            )),
+            Some(_) => {}
+        }
+        if start.settled == Some(false) {
+            shortfalls.push("times still changed in the second half".into());
+        }
+        if start.settled.is_none() {
+            shortfalls.push("too few requests to tell whether the warm-up was over".into());
+        }
+        shortfalls
+    }
+}
+
+fn warm_up_figure(case: &str, start: Start, requests: usize) -> Measurement {
+    let why = match start.settled {
+        Some(true) => None,
+        Some(false) => Some("times still changed in the second half; the first is left out"),
+        None => Some("too few requests to test for a warm-up; the first is left out"),
+    };
+    Measurement {
+        why: why.map(String::from),
+        ..Measurement::new(
+            case.to_owned(),
+            "warm_up_requests",
+            "requests",
+            Better::Lower,
+            start.repetitions as f64,
+            requests as u64,
+        )
+    }
+}

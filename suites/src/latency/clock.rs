@@ -1,0 +1,56 @@
+//! What time it is, and waiting for it.
+
+use std::hint::spin_loop;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Monotonic time in nanoseconds from an origin of the clock's own.
+pub trait Clock: Sync {
+    /// Now.
+    fn now_ns(&self) -> u64;
+
+    /// Returns at `then_ns`, or at once if that is past.
+    fn wait_until(&self, then_ns: u64);
+}
+
+/// The system's monotonic clock, read without a system call: `CLOCK_MONOTONIC` on
+/// Linux, `CLOCK_UPTIME_RAW` on macOS.
+///
+/// Linux's is held to the second of the network time by at most 500 parts in a
+/// million, and never stepped; it is preferred to `CLOCK_MONOTONIC_RAW`, which some
+/// kernels and virtual machines answer by a system call only.
+#[derive(Clone, Copy, Debug)]
+pub struct MonotonicClock(Instant);
+
+impl MonotonicClock {
+    /// A clock that stands at zero now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+}
+
+/// How long before the time a waiting thread stops sleeping and looks at the clock
+/// instead: longer than a timer of an idle system is late.
+const SPIN_NS: u64 = 200_000;
+
+impl Clock for MonotonicClock {
+    #[inline]
+    fn now_ns(&self) -> u64 {
+        // Enough for 584 years.
+        self.0.elapsed().as_nanos() as u64
+    }
+
+    fn wait_until(&self, then_ns: u64) {
+        loop {
+            let left_ns = then_ns.saturating_sub(self.now_ns());
+            match left_ns {
+                0 => return,
+                _ if left_ns > SPIN_NS => {
+                    thread::sleep(Duration::from_nanos(left_ns - SPIN_NS));
+                }
+                _ => spin_loop(),
+            }
+        }
+    }
+}
