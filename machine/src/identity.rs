@@ -67,12 +67,19 @@ impl Machine {
                 .as_ref()
                 .map(System::total_memory)
                 .filter(|&bytes| bytes > 0),
-            page_bytes: page_bytes(),
+            page_bytes: Self::page_bytes(),
             os_name: platform::os_name(),
             os_version: System::os_version().ok(),
             os_build: platform::os_build(),
             model: platform::model(),
         }
+    }
+
+    /// Size of a page of virtual memory.
+    pub(crate) fn page_bytes() -> Option<u64> {
+        // SAFETY: `sysconf` takes any name, touches no memory of ours and returns -1 for errors.
+        let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        u64::try_from(bytes).ok()
     }
 
     /// A short id of the hardware: 16 hexadecimal digits.
@@ -117,12 +124,6 @@ fn installed_memory(bytes: u64) -> u64 {
 /// A count of cores, of which there is at least one if any are known.
 fn count(cores: usize) -> Option<u32> {
     u32::try_from(cores).ok().filter(|&cores| cores > 0)
-}
-
-fn page_bytes() -> Option<u64> {
-    // SAFETY: `sysconf` takes any name, touches no memory of ours and returns -1 for errors.
-    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    u64::try_from(bytes).ok()
 }
 
 #[cfg(test)]

@@ -155,11 +155,27 @@ fn thermal_pressure() -> Option<ThermalPressure> {
 }
 
 pub(crate) fn process_memory() -> ProcessMemory {
-    let mut info = task_vm_info::default();
-    let words = size_of::<task_vm_info>() / size_of::<natural_t>();
-    let Ok(mut filled) = mach_msg_type_number_t::try_from(words) else {
+    let Some((info, known_bytes)) = task_vm_info() else {
         return ProcessMemory::default();
     };
+    // Older kernels know fewer fields, and leave the rest alone.
+    let known = |offset: usize| offset + size_of::<u64>() <= known_bytes;
+    ProcessMemory {
+        rss_bytes: Some(info.resident_size),
+        peak_rss_bytes: Some(info.resident_size_peak),
+        phys_footprint_bytes: known(offset_of!(task_vm_info, phys_footprint))
+            .then_some(info.phys_footprint),
+        peak_phys_footprint_bytes: known(offset_of!(task_vm_info, ledger_phys_footprint_peak))
+            .then(|| u64::try_from(info.ledger_phys_footprint_peak).ok())
+            .flatten(),
+    }
+}
+
+/// The kernel's account of this task, and how many bytes of it this kernel knows.
+pub(crate) fn task_vm_info() -> Option<(task_vm_info, usize)> {
+    let mut info = task_vm_info::default();
+    let words = size_of::<task_vm_info>() / size_of::<natural_t>();
+    let mut filled = mach_msg_type_number_t::try_from(words).ok()?;
     // SAFETY: `info` is plain integers and `filled` its size in words, beyond which the
     // kernel does not write. It sets `filled` to the number of words it did write.
     let status = unsafe {
@@ -170,21 +186,7 @@ pub(crate) fn process_memory() -> ProcessMemory {
             &raw mut filled,
         )
     };
-    if status != KERN_SUCCESS {
-        return ProcessMemory::default();
-    }
-    // Older kernels know fewer fields, and leave the rest alone.
-    let known =
-        |offset: usize| offset + size_of::<u64>() <= filled as usize * size_of::<natural_t>();
-    ProcessMemory {
-        rss_bytes: Some(info.resident_size),
-        peak_rss_bytes: Some(info.resident_size_peak),
-        phys_footprint_bytes: known(offset_of!(task_vm_info, phys_footprint))
-            .then_some(info.phys_footprint),
-        peak_phys_footprint_bytes: known(offset_of!(task_vm_info, ledger_phys_footprint_peak))
-            .then(|| u64::try_from(info.ledger_phys_footprint_peak).ok())
-            .flatten(),
-    }
+    (status == KERN_SUCCESS).then(|| (info, filled as usize * size_of::<natural_t>()))
 }
 
 fn sysctl_text(name: &CStr) -> Option<String> {
