@@ -48,5 +48,5 @@ pub use load::OtherLoad;
 pub use memory::{
     MemoryBreakdown, PageFaults, ProcessMemory, Unavailable, reset_peak_rss, trim_heap,
 };
-pub use residency::{Residency, mapped_files, page_granule_bytes, page_out};
+pub use residency::{Residency, mapped_files, page_granule_bytes, page_out, swap_bytes};
 pub use state::{PowerSource, State, ThermalPressure};

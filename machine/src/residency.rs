@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+use sysinfo::{MemoryRefreshKind, System};
 
 use crate::memory::Unavailable;
 use crate::{Machine, platform_memory};
@@ -86,6 +87,14 @@ pub fn page_out(ranges: &[Range<usize>]) -> Result<(), Unavailable> {
         platform_memory::page_out(start, range.end - start)?;
     }
     Ok(())
+}
+
+/// Room for memory that is moved out of physical memory; `None` where the system does not tell.
+#[must_use]
+pub fn swap_bytes() -> Option<u64> {
+    let mut system = System::new().ok()?;
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_swap());
+    Some(system.total_swap())
 }
 
 /// Where files are mapped for reading only into this process: programs and libraries, and
