@@ -129,8 +129,8 @@ fn short(value: f64) -> String {
     format!("{value:.*}", decimals as usize)
 }
 
-/// What went wrong, one line each: failed gates, failed engines, skipped cells and
-/// figures.
+/// What went wrong, one line each: failed gates, failed engines, skipped cells; and what to know
+/// of headline figures that were withheld or that no gate judges.
 pub(super) fn findings(record: &RunRecord) -> Vec<(Verdict, String)> {
     let mut findings = Vec::new();
     for cell in &record.cells {
@@ -147,36 +147,52 @@ pub(super) fn findings(record: &RunRecord) -> Vec<(Verdict, String)> {
             }
             Status::Completed => {}
         }
-        for metric in &cell.metrics {
-            if let (Verdict::Skip, Some(why)) = (metric.verdict, &metric.why) {
-                findings.push((Verdict::Skip, format!("{engine}  {}: {why}", metric.name)));
-            }
-        }
-        for metric in cell
-            .metrics
-            .iter()
-            .filter(|metric| metric.verdict == Verdict::Fail)
-        {
-            let value = metric.value.map_or("undefined".into(), number);
-            let gate = metric.gate.as_deref().unwrap_or("no gate");
-            let why = metric
-                .why
-                .as_deref()
-                .map(|why| format!(" ({why})"))
-                .unwrap_or_default();
-            findings.push((
-                Verdict::Fail,
-                format!("{engine}  {} = {value}, must be {gate}{why}", metric.name),
-            ));
-        }
+        findings.extend(
+            cell.metrics
+                .iter()
+                .filter_map(|metric| Some((metric.verdict, finding(engine, metric)?))),
+        );
     }
     findings
+}
+
+/// What there is to say of a metric, if anything.
+fn finding(engine: &str, metric: &Metric) -> Option<String> {
+    let name = &metric.name;
+    let why = metric.why.as_deref();
+    match metric.verdict {
+        Verdict::Fail => {
+            let value = metric.value.map_or("undefined".into(), number);
+            let gate = metric.gate.as_deref().unwrap_or("no gate");
+            let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+            Some(format!("{engine}  {name} = {value}, must be {gate}{why}"))
+        }
+        Verdict::Skip if metric.headline => Some(format!("{engine}  {name}: {}", why?)),
+        Verdict::Info if metric.headline => {
+            let value = number(metric.value?);
+            Some(format!("{engine}  {name} = {value}: {}", why?))
+        }
+        Verdict::Skip | Verdict::Info | Verdict::Pass => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::render::fixtures::record;
+
+    #[test]
+    fn headlines_that_no_gate_judges_may_have_a_note() {
+        let mut record = record();
+        let metric = &mut record.cells[1].metrics[0];
+        metric.headline = true;
+        metric.verdict = Verdict::Info;
+        metric.value = Some(3.0);
+        metric.why = Some("taken beside other load".into());
+        let found = findings(&record);
+        let note = found.iter().find(|(verdict, _)| *verdict == Verdict::Info);
+        assert!(note.unwrap().1.ends_with(" = 3: taken beside other load"));
+    }
 
     #[test]
     fn a_ranking_figure_orders_the_rows() {

@@ -31,6 +31,7 @@ pub fn table(record: &RunRecord, style: Style) -> String {
     for (verdict, finding) in grid::findings(record) {
         let label = match verdict {
             Verdict::Skip => paint("skip", style, "33"),
+            Verdict::Info => paint("note", style, "33"),
             _ => paint("FAIL", style, "31"),
         };
         let _ = writeln!(text, "{label}  {finding}");
