@@ -11,11 +11,15 @@ mod distribution;
 pub mod embedding;
 pub mod generation;
 pub mod latency;
+pub mod kv;
 mod logits_file;
 mod measurement;
+pub mod memory;
 pub mod parity;
 pub mod perplexity;
+mod reading;
 mod settings;
+pub mod soak;
 mod text;
 
 pub use accuracy::ItemsError;
@@ -96,6 +100,9 @@ pub fn all() -> &'static [&'static dyn Suite] {
         &embedding::Embedding,
         &accuracy::Accuracy,
         &latency::Latency,
+        &kv::Kv,
+        &memory::Memory,
+        &soak::Soak,
     ]
 }
 

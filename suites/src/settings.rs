@@ -137,3 +137,12 @@ impl Settings {
             })
     }
 }
+
+/// Accepts counts from `least` to `most`.
+pub(crate) fn within(least: usize, most: usize) -> impl Fn(&usize) -> Result<(), String> {
+    move |value| match *value {
+        value if value < least => Err(format!("at least {least}")),
+        value if value > most => Err(format!("at most {most}")),
+        _ => Ok(()),
+    }
+}

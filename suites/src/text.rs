@@ -155,6 +155,30 @@ impl Windows {
     }
 }
 
+/// Most tokens that a setting may ask for, beyond the context of any model.
+pub(crate) const MOST_TOKENS: usize = 1 << 24;
+
+/// `length` tokens of `text`, after BOS where the model wants one; a text that is too
+/// short is read again from its start. For suites that ask what tokens cost, not what they say.
+///
+/// # Errors
+/// [`TextError::TooShort`] for an empty text, [`TextError::Tokenizer`].
+pub(crate) fn stream(
+    text: &str,
+    tokenizer: &dyn Tokenizer,
+    length: usize,
+) -> Result<Vec<TokenId>, TextError> {
+    let ids = tokenizer.encode(text)?;
+    if ids.is_empty() {
+        return Err(TextError::TooShort {
+            tokens: 0,
+            window: 1,
+        });
+    }
+    let tokens = tokenizer.bos().into_iter().chain(ids.into_iter().cycle());
+    Ok(tokens.take(length).collect())
+}
+
 /// The text in the file `path`, or `default` where `path` is empty.
 pub(crate) fn named_or<'a>(path: &str, default: &'a str) -> Result<Cow<'a, str>, TextError> {
     if path.is_empty() {
@@ -221,6 +245,13 @@ mod tests {
                 .iter()
                 .all(|window| window[0] == 1 && window.len() == 3)
         );
+    }
+
+    #[test]
+    fn a_stream_begins_again_where_the_text_ends() {
+        let tokens = stream("ab", &Bytes(Some(1)), 6).unwrap();
+        assert_eq!(tokens, [1, 97, 98, 97, 98, 97]);
+        assert!(stream("", &Bytes(Some(1)), 6).is_err());
     }
 
     #[test]

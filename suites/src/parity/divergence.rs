@@ -176,7 +176,7 @@ impl Divergence {
 /// Energies `Σ(δ − mean δ)²` of the difference and `Σ(z − mean z)²` of the
 /// baseline. A constant added to all logits changes no probability, so it
 /// counts for neither.
-pub(super) fn centred_energies(baseline: &[f32], candidate: &[f32]) -> (f64, f64) {
+pub(crate) fn centred_energies(baseline: &[f32], candidate: &[f32]) -> (f64, f64) {
     let mean =
         |values: &[f32]| values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len() as f64;
     let (mean_a, mean_b) = (mean(baseline), mean(candidate));

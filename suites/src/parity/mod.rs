@@ -25,6 +25,7 @@ use crate::{
     SuiteError,
 };
 use bisect::{BISECT, BISECT_TOKENS};
+pub(crate) use divergence::centred_energies;
 use divergence::{Divergence, Row};
 use gates::Mark;
 
