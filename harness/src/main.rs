@@ -8,6 +8,8 @@ mod convert;
 mod engines;
 mod exit;
 mod fetch;
+#[cfg(feature = "dhat-heap")]
+mod heap;
 mod list;
 mod merge;
 mod model;

@@ -236,6 +236,12 @@ impl Place<'_> {
         samples: &mut Vec<Sample>,
         bar: &ProgressBar,
     ) -> Result<Outcome> {
+        #[cfg(feature = "dhat-heap")]
+        let _profile = crate::heap::profile(&self.artifacts.join(format!(
+            "{}-{}.dhat-heap.json",
+            self.suite.suite.name(),
+            self.index
+        )));
         // The engine is a guest: its panic is a finding, not our end.
         let guarded = panic::catch_unwind(AssertUnwindSafe(|| {
             let open = || {
