@@ -120,6 +120,10 @@ impl Model for ReferenceModel {
         Ok(Box::new(self.open_session()?))
     }
 
+    fn shared(&self) -> Option<&(dyn Model + Sync)> {
+        Some(self)
+    }
+
     /// One text after the other: a batch shares nothing but its cache's memory.
     fn embed(&self, texts: &[&[TokenId]], pooling: Pooling) -> Result<Embeddings, EngineError> {
         if pooling == Pooling::Cls {
@@ -174,10 +178,6 @@ pub(crate) fn check(
         Some(id) => Err(EngineError::invalid(format!(
             "token id {id} is outside the vocabulary of {vocab}"
         ))),
-    }
-
-    fn shared(&self) -> Option<&(dyn Model + Sync)> {
-        Some(self)
     }
 }
 

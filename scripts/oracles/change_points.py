@@ -3,7 +3,7 @@
 
     python3 -m venv /tmp/venv-cp
     /tmp/venv-cp/bin/pip install ruptures==1.1.10 apache-otava==0.8.0
-    /tmp/venv-cp/bin/python scripts/oracles/change_points.py [REPEATS]     # 4; minutes
+    /tmp/venv-cp/bin/python scripts/oracles/change_points.py [REPEATS [SEED]]     # 4 7; minutes
 
 The same synthetic series for all: steps of 1, 1.5, 2, 3 and 5 standard deviations (by the median
 absolute deviation) in normal, Student t (3 degrees), lognormal, autocorrelated (AR(1), 0.3) and
@@ -13,10 +13,10 @@ yet taken and within 5 samples of it. otava runs with its defaults; ruptures has
 penalty: l2 gets the BIC's (2 σ² ln n, σ from the differences), rbf ln n and 2 ln n. Ours is the
 example stats/examples/change_points.rs.
 
-Exit status 1 unless PELT at its default level has a better F1 (the harmonic mean of precision and
-recall) over all series than any other, none of which has both figures over its, and both our methods
-keep to 5 % of false alarms in noise without autocorrelation (but for one chance in a thousand).
-For each other it is printed which of our levels, if any, has both figures over its.
+Exit status 1 unless PELT at its default level is at least as good as each of the others in both
+precision and recall over all series, and both our methods keep to 5 % of false alarms in noise
+without autocorrelation (but for one chance in a thousand). F1 and our other levels are shown for
+information. PELT's penalty was chosen on seed 20261121: judge it on any other.
 """
 
 import collections
@@ -31,7 +31,7 @@ from otava.analysis import compute_change_points
 from scipy import stats
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
-SEED = 20261121
+SEED = int(sys.argv[2]) if len(sys.argv) > 2 else 7
 MARGIN = 5
 LENGTHS = [50, 100, 200, 500, 1_000]
 STEPS = [1.0, 1.5, 2.0, 3.0, 5.0]
@@ -183,15 +183,14 @@ def main():
     passed = True
     overall = {name: scores(series, found[name], everything) for name in names}
     f1 = {name: 2 * p * r / (p + r) for name, (p, r) in overall.items()}
-    ours_p, ours_r = overall[OURS[0]]
     print(f"{OURS[0]}: F1 {100 * f1[OURS[0]]:.1f}")
     for name in OTHERS:
         p, r = overall[name]
         by = [one for one in OURS if overall[one][0] >= p and overall[one][1] >= r]
-        good = f1[OURS[0]] >= f1[name] and (ours_p >= p or ours_r >= r)
+        good = OURS[0] in by
         passed &= good
-        print(f"{name}: F1 {100 * f1[name]:.1f}: {'pass' if good else 'FAIL'}; "
-              f"at least as good in both: {by[0] if by else 'none of our levels'}")
+        print(f"{name}: F1 {100 * f1[name]:.1f}; our default is {'as good in both: pass' if good else 'NOT as good in both: FAIL'}; "
+              f"our levels that are: {', '.join(by) or 'none'}")
     independent = lambda one: not one["noise"].startswith("AR")
     trials = sum(not one["true"] and independent(one) for one in series)
     most = stats.binom.ppf(0.999, trials, 0.05) / trials

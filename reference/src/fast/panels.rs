@@ -172,7 +172,8 @@ impl FastDecoder {
         states: &mut [f32],
     ) {
         let buffers = &mut workspace.panels;
-        let piece = self.through_blocks(tokens, cache, buffers, tokens.len(), &mut Taps::NONE);
+        let mut taps = Taps::NONE;
+        let piece = self.through_blocks(tokens, cache, buffers, tokens.len(), &mut taps);
         self.norm_panels(
             &self.network.output_norm,
             0..piece.panels,

@@ -82,7 +82,8 @@ impl PlainDecoder {
         cache: &mut Cache,
         states: &mut [f32],
     ) -> Result<()> {
-        let hidden = self.hidden(tokens, cache, &mut Taps::NONE)?;
+        let mut taps = Taps::NONE;
+        let hidden = self.hidden(tokens, cache, &mut taps)?;
         states.copy_from_slice(&hidden.flatten_all()?.to_vec1::<f32>()?);
         Ok(())
     }
