@@ -40,7 +40,7 @@ pub(super) const DURATION_S: Setting = Setting {
 };
 pub(super) const MAX_DURATION_S: Setting = Setting {
     key: "max_duration_s",
-    default: "0.8",
+    default: "0.6",
     quick: "0.15",
     unit: "s",
     help: "how long a case is measured at most, and how long traffic lasts",
