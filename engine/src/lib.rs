@@ -12,6 +12,7 @@
 //! [`conformance`] runs any engine through the promises stated here.
 
 mod artifact;
+mod checked;
 pub mod conformance;
 mod embeddings;
 mod error;
@@ -27,6 +28,7 @@ pub mod tolerance;
 
 pub use artifact::{ArtifactError, ArtifactFormat, ArtifactSource, ModelArtifact, sha256_hex};
 pub use embeddings::{Embeddings, Pooling, UnknownPooling};
+pub use checked::{Calls, checked};
 pub use error::{EngineError, FailureKind};
 pub use format::{NumberFormat, UnknownFormat};
 pub use info::{

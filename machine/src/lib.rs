@@ -8,8 +8,8 @@
 //! - [`State::sample`]: what is it doing now: power, heat, load, memory? Taken at the start
 //!   and the end of a run; [`State::warnings`] says why timings may be suspect.
 //! - [`page_cache::evict`]: what does it take to read a file from disk again?
-//! - [`ProcessMemory::sample`]: how much memory does this process hold?
-//!   [`MemoryBreakdown::sample`]: of what kinds? [`PageFaults::sample`]: how often did it wait
+//! - [`ProcessMemory::sample`]: how much memory does this process hold? [`charged_bytes`] asks
+//!   it of another one, [`MemoryBreakdown::sample`]: of what kinds? [`PageFaults::sample`]: how often did it wait
 //!   for a page?
 //! - [`Residency::of`]: how much of these bytes is in physical memory?
 //! - [`OtherLoad::busy_cores`]: how busy do other programs keep the machine?
@@ -46,7 +46,8 @@ compile_error!("harness-machine supports Linux and macOS");
 pub use identity::Machine;
 pub use load::OtherLoad;
 pub use memory::{
-    MemoryBreakdown, PageFaults, ProcessMemory, Unavailable, reset_peak_rss, trim_heap,
+    MemoryBreakdown, PageFaults, ProcessMemory, Unavailable, charged_bytes, reset_peak_rss,
+    trim_heap,
 };
 pub use residency::{Residency, mapped_files, page_granule_bytes, page_out, swap_bytes};
 pub use state::{PowerSource, State, ThermalPressure};

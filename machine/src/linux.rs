@@ -187,24 +187,40 @@ pub(crate) fn process_memory() -> ProcessMemory {
         .unwrap_or_default()
 }
 
-/// Reads the text of `/proc/PID/status`, whose `kB` are 1024 bytes.
+/// What the process `pid` holds that the kernel cannot simply drop: anonymous and shared
+/// memory, and what of it is swapped out.
+pub(crate) fn charged_bytes(pid: u32) -> Option<u64> {
+    charged_bytes_in(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+}
+
+fn charged_bytes_in(status: &str) -> Option<u64> {
+    let anonymous = status_bytes(status, "RssAnon")?;
+    let rest = ["RssShmem", "VmSwap"].map(|key| status_bytes(status, key).unwrap_or_default());
+    rest.iter()
+        .try_fold(anonymous, |sum, part| sum.checked_add(*part))
+}
+
+/// Reads the text of `/proc/PID/status`.
 fn process_memory_in(status: &str) -> ProcessMemory {
-    let bytes = |key: &str| {
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?
-            .trim()
-            .strip_suffix("kB")?
-            .trim_end()
-            .parse::<u64>()
-            .ok()?
-            .checked_mul(1024)
-    };
+    let bytes = |key: &str| status_bytes(status, key);
     ProcessMemory {
         rss_bytes: bytes("VmRSS"),
         peak_rss_bytes: bytes("VmHWM"),
         ..ProcessMemory::default()
     }
+}
+
+/// One line of `/proc/PID/status`, whose `kB` are 1024 bytes.
+fn status_bytes(status: &str, key: &str) -> Option<u64> {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?
+        .trim()
+        .strip_suffix("kB")?
+        .trim_end()
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
 }
 
 /// The text of a small file without its end of line, or of a string in the device tree without
@@ -276,6 +292,16 @@ Threads:\t1
                 "{end}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_charged_adds_up() {
+        let status = "VmRSS:\t 99 kB\nVmSwap:\t 2 kB\nRssAnon:\t 10 kB\nRssFile:\t 80 kB\n\
+                      RssShmem:\t 3 kB\n";
+        assert_eq!(charged_bytes_in(status), Some(15 * 1024));
+        assert_eq!(charged_bytes_in("RssAnon:\t 1 kB\n"), Some(1024));
+        assert_eq!(charged_bytes_in("RssFile:\t 1 kB\n"), None);
+        assert_eq!(charged_bytes_in("RssAnon:\t 18014398509481983 kB\nVmSwap: 9 kB"), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! macOS: sysctl, IOKit's power sources, thermal notifications and the task's ledger.
 
 use std::ffi::{CStr, c_char, c_int};
-use std::mem::{offset_of, size_of};
+use std::mem::{MaybeUninit, offset_of, size_of};
 use std::ptr;
 
 use mach2::kern_return::KERN_SUCCESS;
@@ -187,6 +187,20 @@ pub(crate) fn task_vm_info() -> Option<(task_vm_info, usize)> {
         )
     };
     (status == KERN_SUCCESS).then(|| (info, filled as usize * size_of::<natural_t>()))
+}
+
+/// What the process `pid` of the same user is charged for.
+pub(crate) fn charged_bytes(pid: u32) -> Option<u64> {
+    let pid = c_int::try_from(pid).ok()?;
+    let mut usage = MaybeUninit::<libc::rusage_info_v0>::zeroed();
+    // SAFETY: the kernel fills a structure of the flavour asked for, whatever the declared type
+    // of the pointer says.
+    let status = unsafe {
+        libc::proc_pid_rusage(pid, libc::RUSAGE_INFO_V0, usage.as_mut_ptr().cast())
+    };
+    // SAFETY: plain integers, valid as the zeros they began with too.
+    let usage = unsafe { usage.assume_init() };
+    (status == 0).then_some(usage.ri_phys_footprint)
 }
 
 fn sysctl_text(name: &CStr) -> Option<String> {

@@ -123,3 +123,10 @@ pub fn reset_peak_rss() -> Result<(), Unavailable> {
 pub fn trim_heap() -> Result<(), Unavailable> {
     platform_memory::trim_heap()
 }
+
+/// What the process `pid` would free if it ended: on Linux its anonymous, shared and swapped
+/// memory, on macOS its `phys_footprint`. Clean pages of mapped files, such as weights, can be
+/// dropped at any time and do not count. `None` when it is gone or another user's.
+pub fn charged_bytes(pid: u32) -> Option<u64> {
+    platform::charged_bytes(pid)
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use engine::{EngineError, Model, Tokenizer};
+use serde::{Deserialize, Serialize};
 
 use crate::accuracy::ItemsError;
 use crate::logits_file::LogitsFileError;
@@ -122,7 +123,8 @@ impl fmt::Display for Shard {
 }
 
 /// Part an engine plays in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Others are held against it. Its cell runs first.
     Baseline,

@@ -7,6 +7,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use stats::Interval;
 
+use crate::float;
+
 /// Name of a case, a metric or a unit: most are known when a suite is written, some
 /// come from what it reads.
 pub type Label = Cow<'static, str>;
@@ -23,6 +25,7 @@ pub struct Sample {
     /// Position in the series; what it counts is the suite's to say.
     pub index: u64,
     /// The observation.
+    #[serde(with = "float")]
     pub value: f64,
 }
 
@@ -76,10 +79,12 @@ pub struct Measurement {
     /// Which direction is good.
     pub better: Better,
     /// The figure.
+    #[serde(with = "float")]
     pub value: f64,
     /// How many samples it rests on.
     pub n: u64,
     /// Confidence interval, where one can be had.
+    #[serde(with = "float::interval")]
     pub interval: Option<Interval>,
     /// What the suite itself demands.
     pub gate: Option<Gate>,
@@ -151,6 +156,7 @@ pub struct Gate {
     /// How the figure is held against the bound.
     pub comparison: Comparison,
     /// The bound, in the figure's unit.
+    #[serde(with = "float")]
     pub bound: f64,
     /// Where the bound comes from.
     pub because: String,
@@ -205,5 +211,37 @@ mod tests {
             assert!(!gate.admits(f64::NAN));
             assert!(gate.admits(1.0));
         }
+    }
+
+    #[test]
+    fn every_bit_survives_json() {
+        for value in [
+            0.1 + 0.2,
+            -0.0,
+            5e-324,
+            f64::MAX,
+            7.0,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            f64::NAN,
+        ] {
+            let measurement = Measurement {
+                interval: Some(Interval {
+                    low: value,
+                    high: value,
+                    confidence: 0.95,
+                }),
+                ..Measurement::new("case", "metric", "1", Better::Lower, value, 1)
+            };
+            let json = serde_json::to_string(&measurement).unwrap();
+            let read: Measurement = serde_json::from_str(&json).unwrap();
+            assert_eq!(read.value.to_bits(), value.to_bits(), "{json}");
+            let interval = read.interval.unwrap();
+            assert_eq!(interval.low.to_bits(), value.to_bits(), "{json}");
+            assert_eq!(interval.high.to_bits(), value.to_bits(), "{json}");
+        }
+        let none = Measurement::new("case", "metric", "1", Better::Lower, 1.0, 1);
+        let json = serde_json::to_string(&none).unwrap();
+        assert_eq!(serde_json::from_str::<Measurement>(&json).unwrap(), none);
     }
 }
