@@ -76,11 +76,7 @@ impl Model for CheckedModel {
         if embeddings.rows() != texts.len() {
             return Err(EngineError::new(
                 FailureKind::Protocol,
-                format!(
-                    "{} embeddings of {} texts",
-                    embeddings.rows(),
-                    texts.len()
-                ),
+                format!("{} embeddings of {} texts", embeddings.rows(), texts.len()),
             ));
         }
         let finite = |row: &usize| embeddings.row(*row).iter().all(|value| value.is_finite());

@@ -29,6 +29,21 @@ pub enum FailureKind {
     Device,
 }
 
+impl FailureKind {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::Load,
+        Self::Unsupported,
+        Self::InvalidInput,
+        Self::OutOfMemory,
+        Self::Timeout,
+        Self::Numerics,
+        Self::Protocol,
+        Self::Crash,
+        Self::Device,
+    ];
+}
+
 impl fmt::Display for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

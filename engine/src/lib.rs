@@ -21,14 +21,14 @@ mod format;
 mod info;
 mod logits;
 mod spec;
-mod tap;
 mod stream;
+mod tap;
 mod tokens;
 pub mod tolerance;
 
 pub use artifact::{ArtifactError, ArtifactFormat, ArtifactSource, ModelArtifact, sha256_hex};
-pub use embeddings::{Embeddings, Pooling, UnknownPooling};
 pub use checked::{Calls, checked};
+pub use embeddings::{Embeddings, Pooling, UnknownPooling};
 pub use error::{EngineError, FailureKind};
 pub use format::{NumberFormat, UnknownFormat};
 pub use info::{
@@ -37,8 +37,8 @@ pub use info::{
 };
 pub use logits::Logits;
 pub use spec::{EngineOptions, EngineSpec, SpecError};
-pub use tap::{Stage, Tap, TapObserver, TapPoint};
 pub use stream::StreamDecoder;
+pub use tap::{Stage, Tap, TapObserver, TapPoint};
 pub use tokens::{ChatTemplate, TokenId, Tokenizer, TokenizerError};
 
 /// A way to execute language models: a library, a device, a remote process.

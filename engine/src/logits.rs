@@ -53,9 +53,11 @@ impl Logits {
     #[must_use]
     pub fn all_finite(&self) -> bool {
         // Within a chunk without an early exit, so that it is vectorized.
-        self.values
-            .chunks(1 << 12)
-            .all(|chunk| chunk.iter().fold(true, |all, value| all & value.is_finite()))
+        self.values.chunks(1 << 12).all(|chunk| {
+            chunk
+                .iter()
+                .fold(true, |all, value| all & value.is_finite())
+        })
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use engine::NumberFormat;
 use suites::Shard;
+
+use crate::run::limits;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -43,7 +46,10 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Put engines through suites and judge them
-    Run(RunArguments),
+    Run(Box<RunArguments>),
+    /// Run one cell for `harness run`, which speaks to it by pipes
+    #[command(hide = true)]
+    Worker,
     /// Put the shards of a run together into one record
     Merge(MergeArguments),
     /// Look into a model
@@ -94,6 +100,10 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
+    /// Complete this record of a run that was cut off; all else as it was begun
+    #[arg(long, value_name = "DIR", conflicts_with = "out")]
+    pub(crate) resume: Option<PathBuf>,
+
     /// Set a suite's setting, repeatable, as suite.key=value
     #[arg(long = "set", value_name = "SETTING")]
     pub(crate) set: Vec<String>,
@@ -106,6 +116,22 @@ pub(crate) struct RunArguments {
     /// Demand something of a metric, repeatable, e.g. "parity.kl_mean <= 0.01"
     #[arg(long = "gate", value_name = "GATE")]
     pub(crate) gates: Vec<String>,
+
+    /// Engine that takes over, beside the record of the failure, where another fails
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) fallback: Option<String>,
+
+    /// Time that a cell may take, e.g. 90s, 10m, 2h [default: 6h]
+    #[arg(long, value_name = "TIME", value_parser = limits::duration)]
+    pub(crate) budget: Option<Duration>,
+
+    /// Time that an engine may be silent; opening a model, a second per 10 MB more [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = limits::duration)]
+    pub(crate) stall: Option<Duration>,
+
+    /// Memory that a cell may take, e.g. 2GiB [default: nine tenths of what there is]
+    #[arg(long, value_name = "SIZE", value_parser = limits::bytes)]
+    pub(crate) memory_limit: Option<u64>,
 
     /// Run the Ith of N shares of the cases; `harness merge` puts the records together
     #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE, hide_default_value = true)]
@@ -145,6 +171,7 @@ Configuration (harness.toml):
   suites = [\"parity\"]
   engines = [\"reference\", \"reference:weights=q4_0\"]
   gates = [\"parity.kl_mean <= 0.01\"]
+  budget = \"20m\"             # also: stall, memory_limit, fallback, baseline, model
   [parity]
   ctx = 512
 

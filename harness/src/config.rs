@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use suites::{Settings, Suite};
 use toml::{Table, Value};
 
+use crate::run::limits;
 use crate::verdict::UserGate;
 
 const DEFAULT_FILE: &str = "harness.toml";
@@ -20,6 +22,10 @@ pub(crate) struct Config {
     pub(crate) baseline: Option<String>,
     pub(crate) model: Option<PathBuf>,
     pub(crate) gates: Vec<UserGate>,
+    pub(crate) fallback: Option<String>,
+    pub(crate) budget: Option<Duration>,
+    pub(crate) stall: Option<Duration>,
+    pub(crate) memory_limit: Option<u64>,
     /// Settings by suite.
     settings: BTreeMap<&'static str, Settings>,
 }
@@ -57,7 +63,16 @@ impl Config {
                         config.gates.push(gate.parse()?);
                     }
                 }
-                ("baseline" | "model", _) => bail!("`{key}` must be a string"),
+                ("fallback", Value::String(spec)) => config.fallback = Some(spec),
+                ("budget", Value::String(text)) => config.budget = Some(limit(&key, &text)?),
+                ("stall", Value::String(text)) => config.stall = Some(limit(&key, &text)?),
+                ("memory_limit", Value::String(text)) => {
+                    let bytes = limits::bytes(&text).map_err(|why| anyhow!("`{key}`: {why}"))?;
+                    config.memory_limit = Some(bytes);
+                }
+                ("baseline" | "model" | "fallback" | "budget" | "stall" | "memory_limit", _) => {
+                    bail!("`{key}` must be a string")
+                }
                 (suite, Value::Table(settings)) => {
                     let suite = find_suite(suite)?;
                     for (key, value) in settings {
@@ -65,7 +80,8 @@ impl Config {
                     }
                 }
                 (key, _) => bail!(
-                    "`{key}` is none of suites, engines, baseline, model, gates or a suite's table"
+                    "`{key}` is none of suites, engines, baseline, model, gates, fallback, budget, \
+                     stall, memory_limit or a suite's table"
                 ),
             }
         }
@@ -102,6 +118,10 @@ pub(crate) fn find_suite(name: &str) -> Result<&'static dyn Suite> {
         let known: Vec<&str> = suites::all().iter().map(|suite| suite.name()).collect();
         anyhow!("no suite `{name}`; there is {}", known.join(", "))
     })
+}
+
+fn limit(key: &str, text: &str) -> Result<Duration> {
+    limits::duration(text).map_err(|why| anyhow!("`{key}`: {why}"))
 }
 
 fn strings(key: &str, value: Value) -> Result<Vec<String>> {
@@ -157,6 +177,8 @@ mod tests {
             ("engines = \"reference\"", "list of strings"),
             ("[partiy]\nctx = 1", "partiy"),
             ("[parity]\nctx = [1]", "ctx"),
+            ("budget = \"soon\"", "soon"),
+            ("memory_limit = 2", "must be a string"),
         ] {
             let error = format!("{:#}", read(text).unwrap_err());
             assert!(error.contains(word), "{error}");

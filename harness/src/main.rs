@@ -29,6 +29,7 @@ use crate::exit::Exit;
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Worker => run::worker::worker(),
         Command::Merge(arguments) => merge::merge(&arguments),
         Command::Model(arguments) => model::run(&arguments),
         Command::Engines(format) => list::engines(format.format),

@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use reports::{
     CellRecord, Provenance, RunRecord, RunWriter, SCHEMA, SampleRow, ShardRecord, Status,
-    StoredRun, StoredSample,
+    StoredRun, StoredSample, Telemetry, Work,
 };
 use suites::{Series, Settings, Shard, Suite};
 
@@ -34,6 +34,7 @@ pub(crate) fn merge(arguments: &MergeArguments) -> Result<Exit> {
         provenance,
         cells: Vec::new(),
         samples_bytes: 0,
+        telemetry: Telemetry::default(),
     };
     let order: Vec<String> = (runs[0].record.suites().into_iter())
         .map(String::from)
@@ -133,6 +134,7 @@ fn provenance(runs: &[StoredRun]) -> Result<Provenance> {
             ("gates", ours.gates == theirs.gates),
             ("seeds", ours.seeds == theirs.seeds),
             ("baseline", ours.baseline == theirs.baseline),
+            ("plan", ours.plan == theirs.plan),
             ("models", ours.models == theirs.models),
             ("cells", cells(first) == cells(&run.record)),
         ] {
@@ -201,6 +203,7 @@ fn joined(
     let all = || shares.iter().map(|share| share.cell);
     cell.started = all().map(|cell| cell.started).min().unwrap_or(cell.started);
     cell.wall_s = all().map(|cell| cell.wall_s).sum();
+    cell.work = all().filter_map(|cell| cell.work).reduce(Work::plus);
     if matches!(cell.status, Status::Skipped { .. }) {
         return Ok((cell, Vec::new()));
     }

@@ -10,6 +10,7 @@ use suites::{Input, Settings, Shard, Suite};
 
 use crate::args::RunArguments;
 use crate::config::{self, Config};
+use crate::run::limits::Limits;
 use crate::verdict::UserGate;
 use crate::{engines, model};
 
@@ -29,8 +30,11 @@ const DEFAULT_ENGINES: [&str; 4] = [
 pub(crate) struct Plan {
     pub(crate) suites: Vec<PlannedSuite>,
     pub(crate) engines: Vec<PlannedEngine>,
+    /// What takes over from an engine that failed.
+    pub(crate) fallback: Option<PlannedEngine>,
     pub(crate) gates: Vec<UserGate>,
     pub(crate) shard: Shard,
+    pub(crate) limits: Limits,
 }
 
 /// A suite and its settings, complete.
@@ -75,7 +79,10 @@ impl Plan {
         {
             bail!("--bisect belongs to the suite parity; add --suite parity");
         }
-        let engines = engines(arguments, &config)?;
+        let (engines, fallback) = engines(arguments, &config)?;
+        if fallback.is_some() && arguments.shard != Shard::WHOLE {
+            bail!("a fallback would give shards different cells; do without one or the other");
+        }
         for planned in &suites {
             // Where all read the same, one check will do.
             let readers = match planned.suite.compares_tokens() {
@@ -89,8 +96,14 @@ impl Plan {
         Ok(Self {
             suites,
             engines,
+            fallback,
             gates: config.gates,
             shard: arguments.shard,
+            limits: Limits::new(
+                arguments.budget.or(config.budget),
+                arguments.stall.or(config.stall),
+                arguments.memory_limit.or(config.memory_limit),
+            ),
         })
     }
 }
@@ -142,7 +155,11 @@ fn suites(arguments: &RunArguments, config: &Config) -> Result<Vec<PlannedSuite>
     Ok(planned)
 }
 
-fn engines(arguments: &RunArguments, config: &Config) -> Result<Vec<PlannedEngine>> {
+/// The engines to run, and the one that takes over.
+fn engines(
+    arguments: &RunArguments,
+    config: &Config,
+) -> Result<(Vec<PlannedEngine>, Option<PlannedEngine>)> {
     let mut texts = first_given([&arguments.engines, &config.engines]).to_vec();
     if texts.is_empty() {
         texts = DEFAULT_ENGINES.map(String::from).to_vec();
@@ -165,6 +182,10 @@ fn engines(arguments: &RunArguments, config: &Config) -> Result<Vec<PlannedEngin
         }
         new
     });
+    let count = specs.len();
+    if let Some(text) = arguments.fallback.as_ref().or(config.fallback.as_ref()) {
+        specs.push(text.parse()?);
+    }
 
     let default = arguments.model.as_ref().or(config.model.as_ref());
     let mut models: Vec<(Option<PathBuf>, Arc<LoadedModel>)> = Vec::new();
@@ -192,7 +213,8 @@ fn engines(arguments: &RunArguments, config: &Config) -> Result<Vec<PlannedEngin
             model,
         });
     }
-    Ok(planned)
+    let fallback = planned.drain(count..).next();
+    Ok((planned, fallback))
 }
 
 fn load(path: Option<&Path>) -> Result<LoadedModel> {

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 use jiff::Timestamp;
 use machine::{Machine, State};
-use reports::{GitRevision, MachineRecord, Provenance};
+use reports::{GitRevision, MachineRecord, PlanRecord, Provenance};
 use suites::Shard;
 
 use crate::plan::Plan;
@@ -16,7 +16,7 @@ pub(crate) fn gather(plan: &Plan) -> Result<Provenance> {
     let machine = Machine::detect();
     let state = State::sample();
     let mut models = Vec::new();
-    for engine in &plan.engines {
+    for engine in plan.engines.iter().chain(&plan.fallback) {
         if !models.contains(&engine.model.record) {
             models.push(engine.model.record.clone());
         }
@@ -40,6 +40,15 @@ pub(crate) fn gather(plan: &Plan) -> Result<Provenance> {
         // The bootstrap's; see `stats::BootstrapOptions`.
         seeds: BTreeMap::from([("bootstrap".into(), 0)]),
         baseline: plan.engines[0].spec.to_string(),
+        plan: PlanRecord {
+            suites: (plan.suites.iter())
+                .map(|planned| planned.suite.name().into())
+                .collect(),
+            engines: (plan.engines.iter())
+                .map(|planned| planned.spec.to_string())
+                .collect(),
+            fallback: (plan.fallback.as_ref()).map(|planned| planned.spec.to_string()),
+        },
         models,
         machine: MachineRecord {
             fingerprint: machine.fingerprint(),
@@ -50,6 +59,7 @@ pub(crate) fn gather(plan: &Plan) -> Result<Provenance> {
         },
         started: Timestamp::now(),
         ended: None,
+        resumed: Vec::new(),
         shard: (plan.shard != Shard::WHOLE).then(|| plan.shard.to_string()),
         shards: Vec::new(),
     })

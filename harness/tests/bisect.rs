@@ -17,7 +17,10 @@ struct Numbers;
 
 impl Tokenizer for Numbers {
     fn encode(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
-        Ok(text.split_whitespace().map(|id| id.parse().unwrap()).collect())
+        Ok(text
+            .split_whitespace()
+            .map(|id| id.parse().unwrap())
+            .collect())
     }
     fn decode(&self, _: &[TokenId]) -> Result<String, TokenizerError> {
         unimplemented!("parity asks for no text")
@@ -103,7 +106,13 @@ impl Found {
     }
 
     fn why(&self) -> &str {
-        &self.of("guilty_stages").unwrap().gate.as_ref().unwrap().because
+        &self
+            .of("guilty_stages")
+            .unwrap()
+            .gate
+            .as_ref()
+            .unwrap()
+            .because
     }
 }
 
@@ -243,7 +252,9 @@ fn faults_are_located() {
                     println!("{what}: {}", found.why());
                     let right = found.value("guilty_stages") == 1.0
                         && found.value("guilty_layer") == layer as f64
-                        && found.why().contains(&format!("layer {layer}, {}:", part(fault)));
+                        && found
+                            .why()
+                            .contains(&format!("layer {layer}, {}:", part(fault)));
                     if right {
                         located += 1;
                     } else {
@@ -360,7 +371,11 @@ fn an_engine_without_a_probe_is_judged_by_the_bound() {
     assert_eq!(healthy.value("guilty_stages"), 0.0, "{}", healthy.why());
     let faulty = Reference::with_fault(1, Fault::SwappedHeads);
     let found = bisect(&subject, rounded, (&faulty, "weights=f16")).unwrap();
-    assert!(found.why().contains("layer 1, attention:"), "{}", found.why());
+    assert!(
+        found.why().contains("layer 1, attention:"),
+        "{}",
+        found.why()
+    );
 }
 
 #[test]
@@ -370,7 +385,9 @@ fn every_error_is_recorded_beside_its_tolerance() {
     let found = bisect(&subject, BASELINE, (&faulty, "")).unwrap();
     let of = |case: &str, metric: &str| -> Vec<(u64, f64)> {
         let mut samples = found.samples.iter();
-        let samples = samples.by_ref().filter(|s| s.case == case && s.metric == metric);
+        let samples = samples
+            .by_ref()
+            .filter(|s| s.case == case && s.metric == metric);
         samples.map(|s| (s.index, s.value)).collect()
     };
     let errors = of("bisect.blk.1.q_rope", "nmse_prefill");

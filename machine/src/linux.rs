@@ -301,7 +301,10 @@ Threads:\t1
         assert_eq!(charged_bytes_in(status), Some(15 * 1024));
         assert_eq!(charged_bytes_in("RssAnon:\t 1 kB\n"), Some(1024));
         assert_eq!(charged_bytes_in("RssFile:\t 1 kB\n"), None);
-        assert_eq!(charged_bytes_in("RssAnon:\t 18014398509481983 kB\nVmSwap: 9 kB"), None);
+        assert_eq!(
+            charged_bytes_in("RssAnon:\t 18014398509481983 kB\nVmSwap: 9 kB"),
+            None
+        );
     }
 
     #[test]

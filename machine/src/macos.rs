@@ -195,9 +195,8 @@ pub(crate) fn charged_bytes(pid: u32) -> Option<u64> {
     let mut usage = MaybeUninit::<libc::rusage_info_v0>::zeroed();
     // SAFETY: the kernel fills a structure of the flavour asked for, whatever the declared type
     // of the pointer says.
-    let status = unsafe {
-        libc::proc_pid_rusage(pid, libc::RUSAGE_INFO_V0, usage.as_mut_ptr().cast())
-    };
+    let status =
+        unsafe { libc::proc_pid_rusage(pid, libc::RUSAGE_INFO_V0, usage.as_mut_ptr().cast()) };
     // SAFETY: plain integers, valid as the zeros they began with too.
     let usage = unsafe { usage.assume_init() };
     (status == 0).then_some(usage.ri_phys_footprint)

@@ -12,7 +12,8 @@ mod writer;
 
 pub use reader::{ReadError, StoredRun, StoredSample};
 pub use record::{
-    Better, CellRecord, EngineRecord, Failure, GitRevision, MachineRecord, Metric, ModelRecord,
-    Provenance, RunRecord, SCHEMA, ShardRecord, Status, Tally, Verdict,
+    Better, CellRecord, EngineRecord, Evidence, Failure, GitRevision, MachineRecord, Metric,
+    ModelRecord, PlanRecord, Provenance, RunRecord, SCHEMA, ShardRecord, Status, Tally, Telemetry,
+    Verdict, Work,
 };
 pub use writer::{RecordError, RunWriter, SampleRow};

@@ -21,6 +21,34 @@ pub struct RunRecord {
     /// Length of `samples.csv` that the finished cells account for. Anything
     /// beyond belongs to a cell that was cut off.
     pub samples_bytes: u64,
+    /// Counts over them.
+    #[serde(default)]
+    pub telemetry: Telemetry,
+}
+
+/// Counts over all cells of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Telemetry {
+    /// Failed cells by kind of failure.
+    pub failures: BTreeMap<String, u64>,
+    /// What engines were asked to do.
+    pub work: Work,
+}
+
+/// What an engine was asked to do, as far as is known of one that died.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Worker processes started: one, and one more if the baseline had to be run
+    /// again.
+    pub workers: u64,
+    /// Models opened.
+    pub opens: u64,
+    /// Contexts opened.
+    pub sessions: u64,
+    /// Inferences: calls that appended tokens.
+    pub extends: u64,
+    /// Tokens appended.
+    pub tokens: u64,
 }
 
 /// Where the figures of a run come from.
@@ -41,6 +69,9 @@ pub struct Provenance {
     pub seeds: BTreeMap<String, u64>,
     /// The engine that others are held against.
     pub baseline: String,
+    /// What was to be run, for a run that is to be completed.
+    #[serde(default)]
+    pub plan: PlanRecord,
     /// The models in play.
     pub models: Vec<ModelRecord>,
     /// The machine.
@@ -49,12 +80,27 @@ pub struct Provenance {
     pub started: Timestamp,
     /// When it ended; `None` while it runs or when it was cut off.
     pub ended: Option<Timestamp>,
+    /// When it was taken up again after having been cut off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<Timestamp>,
     /// `I/N` if the run has but a share of the cases, to be merged with others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<String>,
     /// The runs that were merged into this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shards: Vec<ShardRecord>,
+}
+
+/// What a run is to do: the product of suites and engines, in this order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// Suites by name.
+    pub suites: Vec<String>,
+    /// Engines by spec, the baseline first.
+    pub engines: Vec<String>,
+    /// The engine that takes over from one that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
 }
 
 /// Where one of several merged runs comes from.
@@ -121,12 +167,16 @@ pub struct MachineRecord {
 /// One engine put through one suite.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellRecord {
-    /// Unique within the run: `suite/engine spec`.
+    /// Unique within the run: `suite/engine spec`; of a fallback, `suite/engine spec for
+    /// failed spec`.
     pub cell: String,
     /// The suite.
     pub suite: String,
     /// The engine.
     pub engine: EngineRecord,
+    /// Spec of the engine that failed, if this one has taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_in_for: Option<String>,
     /// SHA-256 of the model it ran.
     pub model_sha256: String,
     /// How it went.
@@ -135,6 +185,9 @@ pub struct CellRecord {
     pub started: Timestamp,
     /// How long it took, opening the model included.
     pub wall_s: f64,
+    /// What the engine was asked to do; nothing if it was not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<Work>,
     /// Its figures.
     pub metrics: Vec<Metric>,
 }
@@ -176,6 +229,23 @@ pub struct Failure {
     pub kind: String,
     /// What happened.
     pub message: String,
+    /// What its process left behind, if it ended out of turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+}
+
+/// What is known of a process that ended out of turn.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The signal that ended it, e.g. `SIGSEGV`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// Its exit code, if it ended by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The last it wrote to standard error and standard output.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stderr_tail: String,
 }
 
 /// A figure and what became of it.
@@ -284,6 +354,43 @@ impl RunRecord {
             }
         }
         suites
+    }
+}
+
+impl Telemetry {
+    /// Enters a finished cell.
+    pub(crate) fn count(&mut self, cell: &CellRecord) {
+        if let Status::Failed(failure) = &cell.status {
+            *self.failures.entry(failure.kind.clone()).or_default() += 1;
+        }
+        if let Some(work) = cell.work {
+            self.work = self.work.plus(work);
+        }
+    }
+}
+
+impl Work {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            workers: self.workers + other.workers,
+            opens: self.opens + other.opens,
+            sessions: self.sessions + other.sessions,
+            extends: self.extends + other.extends,
+            tokens: self.tokens + other.tokens,
+        }
+    }
+}
+
+impl CellRecord {
+    /// The engine as a row of a table names it.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match &self.stands_in_for {
+            None => self.engine.spec.clone(),
+            Some(failed) => format!("{} for {failed}", self.engine.spec),
+        }
     }
 }
 

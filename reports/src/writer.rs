@@ -1,12 +1,12 @@
 //! Writing a record so that a killed run loses no finished cell.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::{CellRecord, RunRecord};
+use crate::{CellRecord, ReadError, RunRecord, StoredRun};
 
 /// A record being written.
 ///
@@ -50,6 +50,12 @@ pub enum RecordError {
     /// The folder already holds one.
     #[error("{0} already holds a run record; choose another folder with --out")]
     Exists(PathBuf),
+    /// Another process is writing it.
+    #[error("{0} is being written by another process; wait for it, or stop it")]
+    Busy(PathBuf),
+    /// There is nothing to go on with.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The disk refuses.
     #[error("cannot write {path}: {source}")]
     Io {
@@ -84,6 +90,7 @@ impl RunWriter {
                 io::ErrorKind::AlreadyExists => RecordError::Exists(folder.into()),
                 _ => io(&path)(source),
             })?;
+        lock(&samples, folder)?;
         samples.write_all(COLUMNS.as_bytes()).map_err(io(&path))?;
         let mut this = Self {
             folder: folder.into(),
@@ -93,6 +100,33 @@ impl RunWriter {
         this.record.samples_bytes = COLUMNS.len() as u64;
         this.save()?;
         Ok(this)
+    }
+
+    /// Goes on with the record in `folder`, behind its last finished cell, and
+    /// returns what was there.
+    ///
+    /// # Errors
+    /// [`RecordError::Busy`] while another process writes it, [`RecordError::Read`]
+    /// for what is no record, [`RecordError::Io`] when the disk refuses.
+    pub fn resume(folder: &Path) -> Result<(Self, StoredRun), RecordError> {
+        let path = folder.join("samples.csv");
+        let io = |source| RecordError::Io {
+            path: path.clone(),
+            source,
+        };
+        let mut samples = OpenOptions::new().write(true).open(&path).map_err(io)?;
+        // Before the record is read, or it might grow in between.
+        lock(&samples, folder)?;
+        let run = StoredRun::open(folder)?;
+        // What a cell left that was cut off.
+        samples.set_len(run.record.samples_bytes).map_err(io)?;
+        samples.seek(SeekFrom::End(0)).map_err(io)?;
+        let this = Self {
+            folder: folder.into(),
+            samples,
+            record: run.record.clone(),
+        };
+        Ok((this, run))
     }
 
     /// Adds a finished cell and its samples.
@@ -114,6 +148,7 @@ impl RunWriter {
             .and_then(|()| self.samples.sync_data())
             .map_err(|source| RecordError::Io { path, source })?;
         self.record.samples_bytes += bytes.len() as u64;
+        self.record.telemetry.count(&cell);
         self.record.cells.push(cell);
         self.save()
     }
@@ -139,6 +174,15 @@ impl RunWriter {
             path: target,
             source,
         })
+    }
+}
+
+/// Holds the record in `folder` for this process, for as long as `samples` is
+/// open. A file system without locks is taken at its word.
+fn lock(samples: &File, folder: &Path) -> Result<(), RecordError> {
+    match samples.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(RecordError::Busy(folder.into())),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 
@@ -212,5 +256,39 @@ mod tests {
         RunWriter::create(folder.path(), record()).unwrap();
         let again = RunWriter::create(folder.path(), record());
         assert!(matches!(again, Err(RecordError::Exists(_))));
+    }
+
+    #[test]
+    fn a_record_that_was_cut_off_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut whole = record();
+        let cells = std::mem::take(&mut whole.cells);
+        let row = |cell: &'static str| SampleRow {
+            cell,
+            suite: "parity",
+            case: "c",
+            engine: "e",
+            metric: "kl",
+            unit: "nat",
+            index: 0,
+            value: 1.5,
+        };
+        let mut writer = RunWriter::create(folder.path(), whole).unwrap();
+        writer.finish_cell(cells[0].clone(), &[row("a")]).unwrap();
+        let busy = RunWriter::resume(folder.path());
+        assert!(matches!(busy, Err(RecordError::Busy(_))));
+        drop(writer);
+
+        let path = folder.path().join("samples.csv");
+        let mut samples = fs::read_to_string(&path).unwrap();
+        fs::write(&path, samples.clone() + "cut o").unwrap();
+        let (mut writer, stored) = RunWriter::resume(folder.path()).unwrap();
+        assert_eq!(stored.record.cells, cells[..1]);
+        writer.finish_cell(cells[2].clone(), &[row("b")]).unwrap();
+        samples += "b,parity,c,e,kl,nat,0,1.5\n";
+        assert_eq!(fs::read_to_string(&path).unwrap(), samples);
+        let read = StoredRun::open(folder.path()).unwrap().record;
+        assert_eq!(read.cells, [cells[0].clone(), cells[2].clone()]);
+        assert_eq!(read.telemetry.failures["crash"], 1);
     }
 }

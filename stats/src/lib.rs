@@ -52,9 +52,9 @@ mod change_points;
 mod energy;
 mod error;
 mod interval;
+mod kendall;
 mod mann_whitney;
 mod multiplicity;
-mod kendall;
 mod order_statistic;
 mod outliers;
 mod paired_counts;
@@ -74,9 +74,9 @@ pub use bootstrap::{BootstrapOptions, bootstrap_interval};
 pub use change_points::{ChangePoint, ChangePointOptions, Direction, e_divisive, pelt};
 pub use error::StatsError;
 pub use interval::{Estimate, Interval, Method};
+pub use kendall::kendall_tau_b;
 pub use mann_whitney::{Alternative, MannWhitney, mann_whitney};
 pub use multiplicity::{benjamini_hochberg, holm};
-pub use kendall::kendall_tau_b;
 pub use order_statistic::{
     min_samples_for_quantile, min_samples_for_quantile_interval, quantile_interval,
     quantile_upper_bound,

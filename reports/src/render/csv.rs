@@ -30,7 +30,7 @@ pub fn csv(record: &RunRecord) -> Result<String, ::csv::Error> {
             writer.write_record([
                 SCHEMA.to_string().as_str(),
                 &cell.suite,
-                &cell.engine.spec,
+                &cell.title(),
                 &metric.name,
                 &metric.unit,
                 metric.better.name(),

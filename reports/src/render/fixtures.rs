@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
-    Better, CellRecord, EngineRecord, Failure, MachineRecord, Metric, Provenance, RunRecord,
-    SCHEMA, Status, Verdict,
+    Better, CellRecord, EngineRecord, Failure, MachineRecord, Metric, PlanRecord, Provenance,
+    RunRecord, SCHEMA, Status, Telemetry, Verdict,
 };
 
 pub(crate) fn record() -> RunRecord {
@@ -21,10 +21,12 @@ pub(crate) fn record() -> RunRecord {
             device: "cpu".into(),
             options: BTreeMap::new(),
         },
+        stands_in_for: None,
         model_sha256: "00".into(),
         status,
         started: Timestamp::UNIX_EPOCH,
         wall_s: 1.5,
+        work: None,
         metrics,
     };
     let metric = |name: &str, value, verdict| Metric {
@@ -45,6 +47,7 @@ pub(crate) fn record() -> RunRecord {
     let crash = Failure {
         kind: "crash".into(),
         message: "died of <script>".into(),
+        evidence: None,
     };
     RunRecord {
         schema: SCHEMA,
@@ -56,6 +59,7 @@ pub(crate) fn record() -> RunRecord {
             gates: vec![],
             seeds: BTreeMap::new(),
             baseline: "reference".into(),
+            plan: PlanRecord::default(),
             models: vec![],
             machine: MachineRecord {
                 fingerprint: "0".into(),
@@ -66,6 +70,7 @@ pub(crate) fn record() -> RunRecord {
             },
             started: Timestamp::UNIX_EPOCH,
             ended: None,
+            resumed: vec![],
             shard: None,
             shards: vec![],
         },
@@ -86,5 +91,6 @@ pub(crate) fn record() -> RunRecord {
             cell("stdio", Status::Failed(crash), vec![]),
         ],
         samples_bytes: 0,
+        telemetry: Telemetry::default(),
     }
 }

@@ -13,7 +13,7 @@ pub(super) struct Grid<'a> {
 }
 
 pub(super) struct Row<'a> {
-    pub(super) engine: &'a str,
+    pub(super) engine: String,
     /// One entry a column, `None` where the engine has no such figure.
     pub(super) values: Vec<Option<&'a Metric>>,
     pub(super) verdict: Verdict,
@@ -56,7 +56,7 @@ fn grid<'a>(record: &'a RunRecord, suite: &'a str) -> Grid<'a> {
         .map(|cell| {
             let (verdict, outcome) = outcome(cell);
             Row {
-                engine: &cell.engine.spec,
+                engine: cell.title(),
                 values: columns
                     .iter()
                     .map(|(name, _)| {
@@ -134,9 +134,9 @@ fn short(value: f64) -> String {
 pub(super) fn findings(record: &RunRecord) -> Vec<(Verdict, String)> {
     let mut findings = Vec::new();
     for cell in &record.cells {
-        let engine = &cell.engine.spec;
+        let engine = cell.title();
         match &cell.status {
-            Status::Failed(Failure { kind, message }) => {
+            Status::Failed(Failure { kind, message, .. }) => {
                 findings.push((
                     Verdict::Fail,
                     format!("{engine}  {}: {kind}: {message}", cell.suite),
@@ -207,7 +207,7 @@ mod tests {
             record.cells.push(cell);
         }
         let grid = &grids(&record)[0];
-        let order: Vec<&str> = grid.rows.iter().map(|row| row.engine).collect();
+        let order: Vec<&str> = grid.rows.iter().map(|row| row.engine.as_str()).collect();
         assert_eq!(order, ["reference", "a", "b", "c"]);
     }
 }

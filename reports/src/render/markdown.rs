@@ -39,7 +39,7 @@ pub fn markdown(record: &RunRecord) -> String {
             let _ = writeln!(
                 text,
                 "| {} | {} | {} |",
-                escape(row.engine),
+                escape(&row.engine),
                 values.join(" | "),
                 escape(&row.outcome)
             );

@@ -90,7 +90,7 @@ fn draw(grid: &Grid<'_>, style: Style) -> Table {
     header.push(Cell::new("verdict"));
     table.set_header(header);
     for row in &grid.rows {
-        let mut cells = vec![Cell::new(row.engine)];
+        let mut cells = vec![Cell::new(&row.engine)];
         cells.extend(row.values.iter().map(|metric| {
             let text = metric.map(grid::figure).unwrap_or_default();
             let cell = Cell::new(text).set_alignment(CellAlignment::Right);
