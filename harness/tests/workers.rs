@@ -134,7 +134,7 @@ fn every_fault_is_classified_and_the_others_go_on() {
         .map(|(mode, ..)| format!("--engine=faulty:after=1,delay_ms=1000,mode={mode}"))
         .collect();
     let mut arguments = PARITY.to_vec();
-    arguments.extend(["--stall=5s", "--memory-limit=1GiB", "--engine=reference"]);
+    arguments.extend(["--stall=8s", "--memory-limit=300MiB", "--engine=reference"]);
     arguments.extend(specs.iter().map(String::as_str));
     // What leaks in a cell is for the suite to find that looks for it.
     arguments.extend([

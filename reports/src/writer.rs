@@ -1,7 +1,7 @@
 //! Writing a record so that a killed run loses no finished cell.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -83,14 +83,22 @@ impl RunWriter {
         }
         let path = folder.join("samples.csv");
         let mut samples = OpenOptions::new()
+            .read(true)
             .write(true)
-            .create_new(true)
+            .create(true)
+            .truncate(false)
             .open(&path)
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::AlreadyExists => RecordError::Exists(folder.into()),
-                _ => io(&path)(source),
-            })?;
+            .map_err(io(&path))?;
         lock(&samples, folder)?;
+        // One that was killed before it had a record left this much, or less.
+        let mut found = Vec::new();
+        let beyond = COLUMNS.len() as u64 + 1;
+        let mut start = (&samples).take(beyond);
+        start.read_to_end(&mut found).map_err(io(&path))?;
+        if !COLUMNS.as_bytes().starts_with(&found) || folder.join("run.json").exists() {
+            return Err(RecordError::Exists(folder.into()));
+        }
+        samples.rewind().map_err(io(&path))?;
         samples.write_all(COLUMNS.as_bytes()).map_err(io(&path))?;
         let mut this = Self {
             folder: folder.into(),
@@ -256,6 +264,25 @@ mod tests {
         RunWriter::create(folder.path(), record()).unwrap();
         let again = RunWriter::create(folder.path(), record());
         assert!(matches!(again, Err(RecordError::Exists(_))));
+    }
+
+    #[test]
+    fn a_start_that_was_cut_off_is_no_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("samples.csv");
+        for left in ["", "cell,su", COLUMNS] {
+            let _ = fs::remove_file(folder.path().join("run.json"));
+            fs::write(&path, left).unwrap();
+            RunWriter::create(folder.path(), record()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), COLUMNS);
+        }
+        fs::remove_file(folder.path().join("run.json")).unwrap();
+        for mine in ["x", &format!("{COLUMNS}x")] {
+            fs::write(&path, mine).unwrap();
+            let taken = RunWriter::create(folder.path(), record());
+            assert!(matches!(taken, Err(RecordError::Exists(_))));
+            assert_eq!(fs::read_to_string(&path).unwrap(), mine);
+        }
     }
 
     #[test]
