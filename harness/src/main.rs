@@ -8,6 +8,7 @@ mod convert;
 mod engines;
 mod exit;
 mod fetch;
+mod golden;
 #[cfg(feature = "dhat-heap")]
 mod heap;
 mod list;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Worker => run::worker::worker(),
         Command::Merge(arguments) => merge::merge(&arguments),
+        Command::Golden(arguments) => golden::run(&arguments),
         Command::Model(arguments) => model::run(&arguments),
         Command::Engines(format) => list::engines(format.format),
         Command::Suites(format) => list::suites(format.format),

@@ -120,6 +120,9 @@ impl PlannedSuite {
             tokenizer: &*engines[reader].model.tokenizer,
             default_text: fixtures::HELDOUT,
             default_items: fixtures::ITEMS,
+            model_sha256: &engines[reader].model.artifact.sha256,
+            default_prompts: fixtures::PROMPTS,
+            default_goldens: fixtures::GOLDENS,
             settings: &self.settings,
         }
     }
@@ -217,7 +220,7 @@ fn engines(
     Ok((planned, fallback))
 }
 
-fn load(path: Option<&Path>) -> Result<LoadedModel> {
+pub(crate) fn load(path: Option<&Path>) -> Result<LoadedModel> {
     let artifact = model::artifact(path)?;
     let source = model::open(&artifact)?;
     let tokenizer = model::tokenizer(&artifact, &source)?;

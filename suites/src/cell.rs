@@ -9,6 +9,7 @@ use engine::{EngineError, Model, Tokenizer};
 use serde::{Deserialize, Serialize};
 
 use crate::accuracy::ItemsError;
+use crate::golden::GoldenError;
 use crate::logits_file::LogitsFileError;
 use crate::{Sample, SettingError, Settings, TextError};
 
@@ -64,6 +65,13 @@ pub struct Input<'a> {
     pub default_text: &'a str,
     /// Questions to ask where the settings name none, one JSON object a line.
     pub default_items: &'a str,
+    /// SHA-256 of the baseline's model.
+    pub model_sha256: &'a str,
+    /// Prompts to use where the settings name none, as JSON lines.
+    pub default_prompts: &'a str,
+    /// Transcripts to use where the settings name none and the model is theirs:
+    /// names and texts of their files.
+    pub default_goldens: &'a [(&'a str, &'a str)],
     /// The suite's settings.
     pub settings: &'a Settings,
 }
@@ -150,6 +158,9 @@ pub enum SuiteError {
     /// The shared folder cannot be used.
     #[error("cannot use {0}: {1}")]
     Scratch(PathBuf, io::Error),
+    /// Transcripts or prompts cannot be used.
+    #[error(transparent)]
+    Golden(#[from] GoldenError),
     /// Logits could not be kept or read back.
     #[error(transparent)]
     Logits(#[from] LogitsFileError),

@@ -18,6 +18,8 @@ use minijinja::{Environment, Error, ErrorKind, context};
 use minijinja_contrib::pycompat::unknown_method_callback;
 use serde::{Deserialize, Serialize};
 
+use crate::json;
+
 /// Most instructions a template may take: a thousand times what the longest of
 /// llama.cpp's collection needs for a short chat.
 const FUEL: u64 = 5_000_000;
@@ -157,52 +159,12 @@ fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     let _: Option<bool> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
-    let mut text = Vec::new();
-    let written = match indent {
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(
-            &mut text,
-            PythonSpacing,
-        )),
-        // A gigabyte of spaces is nobody's wish.
-        Some(indent) => {
-            let indent = " ".repeat(indent.min(16));
-            let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-            value.serialize(&mut serde_json::Serializer::with_formatter(
-                &mut text, formatter,
-            ))
-        }
+    // A gigabyte of spaces is nobody's wish.
+    let text = match indent {
+        None => json::line(value),
+        Some(indent) => json::indented(value, &" ".repeat(indent.min(16))),
     };
-    let bad = |why: String| Error::new(ErrorKind::BadSerialization, why);
-    written.map_err(|error| bad(error.to_string()))?;
-    String::from_utf8(text).map_err(|error| bad(error.to_string()))
-}
-
-/// One space after `,` and `:`.
-struct PythonSpacing;
-
-impl serde_json::ser::Formatter for PythonSpacing {
-    fn begin_array_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        writer.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        writer.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-    ) -> std::io::Result<()> {
-        writer.write_all(b": ")
-    }
+    text.map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ mod distribution;
 pub mod embedding;
 mod float;
 pub mod generation;
+pub mod golden;
+mod json;
 pub mod kv;
 pub mod latency;
 mod logits_file;
@@ -98,6 +100,7 @@ pub fn all() -> &'static [&'static dyn Suite] {
     &[
         &parity::Parity,
         &perplexity::Perplexity,
+        &golden::Golden,
         &embedding::Embedding,
         &accuracy::Accuracy,
         &latency::Latency,

@@ -183,6 +183,9 @@ fn run(job: &Job, parent: &Parent, pulse: &Pulse) -> Result<Event> {
             tokenizer: &*tokenizer,
             default_text: fixtures::HELDOUT,
             default_items: fixtures::ITEMS,
+            model_sha256: &reader.sha256,
+            default_prompts: fixtures::PROMPTS,
+            default_goldens: fixtures::GOLDENS,
             settings: &job.settings,
         },
         role: job.role,
@@ -249,7 +252,7 @@ fn finding(
 }
 
 /// An error and its causes on one line.
-fn chain(error: &EngineError) -> String {
+pub(crate) fn chain(error: &EngineError) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

@@ -12,6 +12,8 @@ use engine::{
     Want,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::distribution::{all_finite, log_probability, top};
 pub use sampling::{Choice, Sampler, Sampling};
 pub use stream::TextStream;
@@ -32,7 +34,8 @@ pub struct Request<'a> {
 }
 
 /// What ends a generated text before it is as long as it may be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Stop {
     /// Tokens that end it; they add nothing to the text.
     pub token_ids: Vec<TokenId>,
@@ -80,7 +83,8 @@ pub struct Generated {
 }
 
 /// Why a text ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Finish {
     /// The last step chose one of [`Stop::token_ids`].
     StopToken,

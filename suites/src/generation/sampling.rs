@@ -177,11 +177,20 @@ impl Sampler {
     /// A sampler at its first step.
     #[must_use]
     pub fn new(sampling: &Sampling) -> Self {
+        Self::at_step(sampling, 0)
+    }
+
+    /// A sampler that has made `steps` choices.
+    #[must_use]
+    pub fn at_step(sampling: &Sampling, steps: usize) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&sampling.seed.to_le_bytes());
+        let mut random = ChaCha8Rng::from_seed(key);
+        // A number has two words.
+        random.set_word_pos(2 * steps as u128);
         Self {
             sampling: sampling.clone(),
-            random: ChaCha8Rng::from_seed(key),
+            random,
         }
     }
 

@@ -34,7 +34,8 @@ const COARSEST: NumberFormat = NumberFormat::Q4_0;
 pub(super) const PROBE: NumberFormat = NumberFormat::Q8_0;
 
 /// What the baseline leaves for the engines held against it.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Mark {
     numerics: Numerics,
     /// NMSE of what the model gives over noise of a product.
@@ -46,7 +47,7 @@ pub(crate) struct Mark {
 impl Mark {
     /// Measures the noise gain of `baseline` on one window, if the engine can
     /// be opened with other weights.
-    pub(super) fn set(
+    pub(crate) fn set(
         baseline: &dyn Model,
         variant: Variant<'_>,
         tokens: &[u32],
@@ -71,24 +72,34 @@ impl Mark {
         variant: Variant<'_>,
         nmse: impl FnOnce(&dyn Model) -> Result<f64, EngineError>,
     ) -> Result<Self, EngineError> {
-        let (numerics, config) = (baseline.numerics(), baseline.config());
+        let numerics = baseline.numerics();
         let probe = match numerics.weights {
             NumberFormat::F32 => variant("weights", PROBE.name()),
             // Noise on top of noise would not tell the two apart.
             _ => None,
         };
         let Some(probe) = probe else {
-            return Ok(Self {
-                numerics,
-                gain: worst_gain(config),
-                measured: false,
-            });
+            return Ok(Self::unmeasured(baseline));
         };
         Ok(Self {
             numerics,
             gain: nmse(&*probe?)? / noise_to_signal(PROBE),
             measured: true,
         })
+    }
+
+    /// The mark of an engine that cannot be measured so.
+    pub(crate) fn unmeasured(baseline: &dyn Model) -> Self {
+        Self {
+            numerics: baseline.numerics(),
+            gain: worst_gain(baseline.config()),
+            measured: false,
+        }
+    }
+
+    /// Whether it can be the mark of an engine: files may say anything.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.gain.is_finite() && self.gain > 0.0
     }
 
     /// Allowed NMSE of `candidate`: noises of independent engines add.
@@ -99,6 +110,26 @@ impl Mark {
         };
         let own = product_noise(candidate, model).min(product_noise(most, model));
         MARGIN * self.gain * (own + product_noise(self.numerics, model))
+    }
+
+    /// NMSE to expect of `candidate`. Where weights have the format that they had
+    /// when the mark was set they are the same numbers, and only what happens to
+    /// them on the way can differ.
+    pub(crate) fn expected_nmse(&self, candidate: Numerics, model: &ModelConfig) -> f64 {
+        if candidate.weights != self.numerics.weights {
+            return self.nmse_bound(candidate, model) / MARGIN;
+        }
+        let on_the_way = |numerics: Numerics| {
+            let weights = NumberFormat::F32;
+            product_noise(
+                Numerics {
+                    weights,
+                    ..numerics
+                },
+                model,
+            )
+        };
+        self.gain * (on_the_way(candidate) + on_the_way(self.numerics))
     }
 
     /// Gate for two ways through one engine: the weights are shared, so only

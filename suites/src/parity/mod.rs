@@ -27,7 +27,7 @@ use crate::{
 use bisect::{BISECT, BISECT_TOKENS};
 pub(crate) use divergence::centred_energies;
 use divergence::{Divergence, Row};
-use gates::Mark;
+pub(crate) use gates::Mark;
 
 const TEXT: Setting = Setting {
     key: "text",
@@ -361,7 +361,7 @@ fn interval_of_mean(blocks: &[Block]) -> Option<Interval> {
 
 /// Logits of every position of `tokens` in a fresh session, shape and
 /// finiteness checked.
-fn prefill(model: &dyn Model, tokens: &[u32]) -> Result<Logits, EngineError> {
+pub(crate) fn prefill(model: &dyn Model, tokens: &[u32]) -> Result<Logits, EngineError> {
     let logits = model.session()?.extend(tokens, Want::All)?;
     let vocab = model.config().vocab;
     if (logits.rows(), logits.vocab()) != (tokens.len(), vocab) {
