@@ -74,7 +74,7 @@ def kept_by_transformers(logits, s):
     scores = torch.tensor(logits, dtype=torch.float64)[None]
     steps = [warpers.TemperatureLogitsWarper(s["temperature"])]
     if s["top_k"]:
-        steps.append(warpers.TopKLogitsWarper(min(s["top_k"], VOCAB)))
+        steps.append(warpers.TopKLogitsWarper(min(s["top_k"], len(logits))))
     if s["top_p"] < 1:
         steps.append(warpers.TopPLogitsWarper(s["top_p"]))
     if s["min_p"] > 0:
@@ -84,13 +84,22 @@ def kept_by_transformers(logits, s):
     return set(torch.nonzero(scores[0] > -torch.inf).flatten().tolist())
 
 
+def uniforms(seed):
+    """The numbers that draws use, one a step."""
+    words = chacha8(struct.pack("<Q", seed) + bytes(24))
+    while True:
+        low, high = next(words), next(words)
+        yield ((high << 32 | low) >> 11) / 2**53
+
+
 def draw(logits, s, u):
-    order = sorted(range(VOCAB), key=lambda i: (-logits[i], i))
+    vocab = len(logits)
+    order = sorted(range(vocab), key=lambda i: (-logits[i], i))
     if s["temperature"] == 0:
         return order[0], 1
     z = np.array([logits[i] for i in order], dtype=np.float64)
     weights = np.exp((z - z[0]) / s["temperature"])
-    n = min(s["top_k"] or VOCAB, VOCAB)
+    n = min(s["top_k"] or vocab, vocab)
     if s["top_p"] < 1:
         n = int(np.argmax(np.cumsum(weights[:n]) >= s["top_p"] * weights[:n].sum())) + 1
     n = int((weights[:n] >= s["min_p"]).sum())
@@ -98,7 +107,7 @@ def draw(logits, s, u):
     theirs = kept_by_transformers(logits, s)
     # transformers keeps every token that ties with the last one that top_k keeps.
     last = min(logits[i] for i in kept)
-    assert kept == theirs or theirs - kept <= {i for i in range(VOCAB) if logits[i] == last}
+    assert kept == theirs or theirs - kept <= {i for i in range(vocab) if logits[i] == last}
     sums = np.cumsum(weights[:n])
     return order[int(np.argmax(sums > u * sums[-1]))], n
 
@@ -111,16 +120,9 @@ def main():
     cases = []
     for text in SETTINGS:
         s = parse(text)
-        words = chacha8(struct.pack("<Q", s["seed"]) + bytes(24))
-        tokens, kept, numbers = [], [], []
-        for row in rows:
-            low, high = next(words), next(words)
-            u = ((high << 32 | low) >> 11) / 2**53
-            token, n = draw(row, s, u)
-            tokens.append(token)
-            kept.append(n)
-            numbers.append(u)
-        cases.append({"sampling": text, "tokens": tokens, "kept": kept, "first_u": numbers[0]})
+        drawn = [draw(row, s, u) for row, u in zip(rows, uniforms(s["seed"]))]
+        tokens, kept = map(list, zip(*drawn))
+        cases.append({"sampling": text, "tokens": tokens, "kept": kept})
     made_by = f"scripts/oracles/sampling.py, numpy {np.__version__}, transformers {transformers.__version__}"
     join = lambda items: ",\n".join("  " + json.dumps(item) for item in items)
     OUT.write_text(
