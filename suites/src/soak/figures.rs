@@ -147,11 +147,8 @@ fn suspicious(cycles: &[Cycle]) -> Measurement {
     let value = count(cycles, Suspicions::any) as f64;
     Measurement {
         why: (!reasons.is_empty()).then(|| {
-            format!(
-                "of {} cycles {} ran; their times are suspicious",
-                cycles.len(),
-                reasons.join(", ")
-            )
+            let reasons = reasons.join(", ");
+            format!("{reasons}: the times of these cycles are suspicious")
         }),
         headline: true,
         ..Measurement::new(
