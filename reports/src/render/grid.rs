@@ -150,7 +150,7 @@ pub(super) fn findings(record: &RunRecord) -> Vec<(Verdict, String)> {
         findings.extend(
             cell.metrics
                 .iter()
-                .filter_map(|metric| Some((metric.verdict, finding(engine, metric)?))),
+                .filter_map(|metric| Some((metric.verdict, finding(&engine, metric)?))),
         );
     }
     findings
