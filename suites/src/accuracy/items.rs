@@ -111,6 +111,11 @@ fn item(line: usize, text: &str, normalization: Normalization) -> Result<Item, S
     if text.trim().is_empty() {
         return Err("the line is blank; delete it".into());
     }
+    // A list of all fields in their order would do for serde.
+    demand(
+        text.trim_start().starts_with('{'),
+        "no JSON object; write {\"id\": …, …} on one line",
+    )?;
     let mut read: Line = serde_json::from_str(text).map_err(|error| {
         // It counts lines of what it was given, which is one.
         let why = error.to_string();
