@@ -217,3 +217,111 @@ fn tokenized(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use engine::{ChatTemplate, TokenizerError};
+
+    use super::*;
+    use crate::Settings;
+
+    /// A token a byte, and `<s>`.
+    struct Bytes(Option<ChatTemplate>);
+
+    const BOS: TokenId = 256;
+
+    impl Tokenizer for Bytes {
+        fn encode(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+            Ok(text.bytes().map(TokenId::from).collect())
+        }
+        fn encode_with_special(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+            let mut ids = Vec::new();
+            for (number, part) in text.split("<s>").enumerate() {
+                ids.extend((number > 0).then_some(BOS));
+                ids.extend(self.encode(part)?);
+            }
+            Ok(ids)
+        }
+        fn decode(&self, _: &[TokenId]) -> Result<String, TokenizerError> {
+            Err(TokenizerError("not needed".into()))
+        }
+        fn token_bytes(&self, _: TokenId) -> Result<&[u8], TokenizerError> {
+            Ok(b"x")
+        }
+        fn bos(&self) -> Option<TokenId> {
+            Some(BOS)
+        }
+        fn eos(&self) -> Option<TokenId> {
+            None
+        }
+        fn chat_template(&self) -> Option<&ChatTemplate> {
+            self.0.as_ref()
+        }
+        fn sha256(&self) -> &str {
+            ""
+        }
+    }
+
+    fn question(line: &str, tokenizer: &Bytes) -> Result<Question, Flaw> {
+        let settings = Settings::default();
+        let input = Input {
+            tokenizer,
+            default_text: "",
+            default_items: "",
+            settings: &settings,
+        };
+        let mut items = items::parse(line.as_bytes(), Normalization::default())?;
+        Question::new(items.remove(0), &input, 5)
+    }
+
+    fn with_template() -> Bytes {
+        Bytes(Some(ChatTemplate {
+            source:
+                "{{ bos_token }}{% for m in messages %}{{ m.content }}\n{% endfor %}A:{{ '\n' }}"
+                    .into(),
+            bos: Some("<s>".into()),
+            eos: None,
+        }))
+    }
+
+    #[test]
+    fn a_chat_is_read_as_its_template_has_it() {
+        let chat = r#""messages":[{"role":"user","content":"Hi"}]"#;
+        let written = format!(r#"{{"id":"a",{chat},"exact":"x","max_tokens":3}}"#);
+        let question = question(&written, &with_template()).unwrap();
+        let Tokenized::Write {
+            prompt, max_tokens, ..
+        } = &question.task
+        else {
+            panic!("it is a written answer")
+        };
+        // One BOS, the template's.
+        let mut expected = vec![BOS];
+        expected.extend("Hi\nA:\n".bytes().map(TokenId::from));
+        assert_eq!((prompt, *max_tokens), (&expected, 3));
+        // The last of three tokens is not read.
+        assert!(question.fits(expected.len() + 2).is_ok());
+        let flaw = question.fits(expected.len() + 1).unwrap_err();
+        assert_eq!(flaw.line, 1);
+    }
+
+    #[test]
+    fn choices_after_a_chat_take_its_last_line_end() {
+        let line = r#"{"id":"a","messages":[{"role":"user","content":"Hi"}],"choices":["x","yz"],"answer":0}"#;
+        let question = question(line, &with_template()).unwrap();
+        let Tokenized::Choose { encoded, bytes, .. } = &question.task else {
+            panic!("it is a choice")
+        };
+        assert_eq!(encoded.context[0], BOS);
+        assert_eq!(encoded.context.len(), 1 + "Hi\nA:".len());
+        assert_eq!(encoded.continuations[1], b"\nyz".map(TokenId::from));
+        assert_eq!(bytes, &[1, 2]);
+    }
+
+    #[test]
+    fn a_chat_without_a_template_is_a_flaw() {
+        let line = r#"{"id":"a","messages":[{"role":"user","content":"Hi"}],"exact":"x"}"#;
+        let flaw = question(line, &Bytes(None)).err().unwrap();
+        assert!(flaw.why.contains("no chat template"), "{flaw}");
+    }
+}
