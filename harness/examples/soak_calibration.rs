@@ -16,7 +16,7 @@ use engine::{
 };
 use reference::Reference;
 use suites::soak::Soak;
-use suites::{Cell, Input, Role, Settings, Shard, Suite};
+use suites::{Cell, Defaults, Input, Role, Settings, Shard, Suite};
 
 fn main() -> Result<()> {
     let arguments: Vec<usize> = std::env::args()
@@ -40,12 +40,17 @@ fn main() -> Result<()> {
         variant: &|_, _| None,
         input: Input {
             tokenizer: &Words,
-            default_text: "any",
+            model_sha256: &artifact.sha256,
+            defaults: Defaults {
+                text: "any",
+                ..Defaults::default()
+            },
             settings: &settings,
         },
         role: Role::Baseline,
         candidates: 0,
         engine: "leaking",
+        model_path: None,
         model_sha256: &artifact.sha256,
         model_bytes: artifact.size_bytes,
         shard: Shard::WHOLE,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use engine::{Engine, EngineSpec, ModelArtifact, Tokenizer};
 use reports::ModelRecord;
-use suites::{Input, Settings, Shard, Suite};
+use suites::{Defaults, Input, Settings, Shard, Suite};
 
 use crate::args::RunArguments;
 use crate::config::{self, Config};
@@ -25,6 +25,14 @@ const DEFAULT_ENGINES: [&str; 4] = [
     "reference:weights=q8_0",
     "reference:weights=q4_k",
 ];
+
+/// What suites read where nothing is named.
+pub(crate) const EMBEDDED: Defaults<'static> = Defaults {
+    text: fixtures::HELDOUT,
+    items: fixtures::ITEMS,
+    prompts: fixtures::PROMPTS,
+    goldens: fixtures::GOLDENS,
+};
 
 /// A checked plan: the product of suites and engines, the baseline first.
 pub(crate) struct Plan {
@@ -118,11 +126,8 @@ impl PlannedSuite {
         };
         Input {
             tokenizer: &*engines[reader].model.tokenizer,
-            default_text: fixtures::HELDOUT,
-            default_items: fixtures::ITEMS,
+            defaults: EMBEDDED,
             model_sha256: &engines[reader].model.artifact.sha256,
-            default_prompts: fixtures::PROMPTS,
-            default_goldens: fixtures::GOLDENS,
             settings: &self.settings,
         }
     }

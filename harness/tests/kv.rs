@@ -11,7 +11,7 @@ use engine::{
 use memory_runs::{ends, metric, record, samples};
 use reference::Reference;
 use suites::kv::Kv;
-use suites::{Cell, Input, Role, Settings, Shard, Suite};
+use suites::{Cell, Defaults, Input, Role, Settings, Shard, Suite};
 use tempfile::TempDir;
 
 const ENGINES: [&str; 6] = [
@@ -147,12 +147,17 @@ fn eviction_saves_memory_and_changes_no_answer() {
             },
             input: Input {
                 tokenizer: &Letters,
-                default_text: "call me Ishmael",
+                model_sha256: &artifact.sha256,
+                defaults: Defaults {
+                    text: "call me Ishmael",
+                    ..Defaults::default()
+                },
                 settings: &settings,
             },
             role: Role::Baseline,
             candidates: 0,
             engine: "reference",
+            model_path: None,
             model_sha256: &artifact.sha256,
             model_bytes: artifact.size_bytes,
             shard: Shard::WHOLE,

@@ -15,7 +15,7 @@ use engine::{
     Tokenizer, TokenizerError, Want,
 };
 use harness_suites::latency::Latency;
-use harness_suites::{Cell, Input, Measurement, Role, Settings, Shard, Suite};
+use harness_suites::{Cell, Defaults, Input, Measurement, Role, Settings, Shard, Suite};
 
 /// A millisecond a call, and a second once in four.
 struct Staller {
@@ -133,7 +133,8 @@ fn main() {
         variant: &|_, _| None,
         input: Input {
             tokenizer: &OneToken,
-            default_text: "",
+            model_sha256: "",
+            defaults: Defaults::default(),
             settings: &settings,
         },
         role: Role::Baseline,

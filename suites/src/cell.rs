@@ -61,19 +61,25 @@ pub struct Input<'a> {
     /// The tokenizer of the baseline's model, or of the engine's own where a suite
     /// does not compare tokens.
     pub tokenizer: &'a dyn Tokenizer,
-    /// Text to use where the settings name none.
-    pub default_text: &'a str,
-    /// Questions to ask where the settings name none, one JSON object a line.
-    pub default_items: &'a str,
-    /// SHA-256 of the baseline's model.
+    /// SHA-256 of the model that the tokenizer belongs to.
     pub model_sha256: &'a str,
-    /// Prompts to use where the settings name none, as JSON lines.
-    pub default_prompts: &'a str,
-    /// Transcripts to use where the settings name none and the model is theirs:
-    /// names and texts of their files.
-    pub default_goldens: &'a [(&'a str, &'a str)],
+    /// What to read where the settings name nothing.
+    pub defaults: Defaults<'a>,
     /// The suite's settings.
     pub settings: &'a Settings,
+}
+
+/// Embedded material.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Defaults<'a> {
+    /// Text.
+    pub text: &'a str,
+    /// Questions, one JSON object a line.
+    pub items: &'a str,
+    /// Prompts, one JSON object a line.
+    pub prompts: &'a str,
+    /// Transcripts, for the model that is theirs: names and texts of their files.
+    pub goldens: &'a [(&'a str, &'a str)],
 }
 
 /// One of several runs that share the cases of a suite; written `I/N`.

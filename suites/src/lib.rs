@@ -26,7 +26,7 @@ pub mod soak;
 mod text;
 
 pub use accuracy::ItemsError;
-pub use cell::{Cell, Input, Open, Role, Shard, SuiteError, Variant};
+pub use cell::{Cell, Defaults, Input, Open, Role, Shard, SuiteError, Variant};
 pub use logits_file::{LogitsFile, LogitsFileError, LogitsWriter};
 pub use measurement::{Better, Comparison, Gate, Label, Measurement, Sample, Series};
 pub use settings::{Setting, SettingError, Settings};

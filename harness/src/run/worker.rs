@@ -28,6 +28,7 @@ use crate::config::find_suite;
 use crate::engines;
 use crate::exit::Exit;
 use crate::model;
+use crate::plan::EMBEDDED;
 
 /// Samples sent together.
 const BATCH: usize = 1024;
@@ -181,11 +182,8 @@ fn run(job: &Job, parent: &Parent, pulse: &Pulse) -> Result<Event> {
         variant: &variant,
         input: Input {
             tokenizer: &*tokenizer,
-            default_text: fixtures::HELDOUT,
-            default_items: fixtures::ITEMS,
+            defaults: EMBEDDED,
             model_sha256: &reader.sha256,
-            default_prompts: fixtures::PROMPTS,
-            default_goldens: fixtures::GOLDENS,
             settings: &job.settings,
         },
         role: job.role,

@@ -231,7 +231,7 @@ impl<'a> Plan<'a> {
         let max_tokens = settings.get(&MAX_TOKENS, at_least_one)?;
         let limit: usize = settings.get(&LIMIT, |_| Ok(()))?;
         let source = questions::Source::new(settings.text(&ITEMS));
-        let mut items = source.read(input.default_items, normalization)?;
+        let mut items = source.read(input.defaults.items, normalization)?;
         if limit > 0 {
             items.truncate(limit);
         }

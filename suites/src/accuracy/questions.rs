@@ -223,6 +223,7 @@ mod tests {
     use engine::{ChatTemplate, TokenizerError};
 
     use super::*;
+    use crate::Defaults;
     use crate::Settings;
 
     /// A token a byte, and `<s>`.
@@ -266,8 +267,8 @@ mod tests {
         let settings = Settings::default();
         let input = Input {
             tokenizer,
-            default_text: "",
-            default_items: "",
+            model_sha256: "",
+            defaults: Defaults::default(),
             settings: &settings,
         };
         let mut items = items::parse(line.as_bytes(), Normalization::default())?;

@@ -218,7 +218,7 @@ impl Plan {
             save_embeddings: settings.get(&SAVE_EMBEDDINGS, |_| Ok(()))?,
             texts: Texts::read(
                 settings.text(&TEXT),
-                input.default_text,
+                input.defaults.text,
                 passages,
                 input.tokenizer,
             )?,

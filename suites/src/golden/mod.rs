@@ -219,7 +219,7 @@ impl Source {
         let prompts = named(input.settings, &PROMPTS);
         if prompts.is_none() {
             let mut embedded = Vec::new();
-            for (name, text) in input.default_goldens {
+            for (name, text) in input.defaults.goldens {
                 let path = Path::new(name);
                 embedded.push((path.to_owned(), Transcript::parse(path, text)?));
             }
@@ -232,7 +232,7 @@ impl Source {
         }
         let prompts = match prompts {
             Some(path) => Prompt::read(path)?,
-            None => Prompt::parse(Path::new("embedded prompts"), input.default_prompts)?,
+            None => Prompt::parse(Path::new("embedded prompts"), input.defaults.prompts)?,
         };
         for prompt in &prompts {
             prompt.encode(input.tokenizer)?;

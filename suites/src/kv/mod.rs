@@ -89,7 +89,7 @@ impl Suite for Kv {
             .refuse_unknown(self.name(), self.settings())?;
         Lengths::read(input.settings)?;
         let path = input.settings.text(&TEXT);
-        let text = text::named_or(path, input.default_text)?;
+        let text = text::named_or(path, input.defaults.text)?;
         text::stream(&text, input.tokenizer, 1).map_err(|error| error.in_file(path))?;
         Ok(())
     }
@@ -100,7 +100,7 @@ impl Suite for Kv {
         let model = &*model;
         let ctx = lengths.within(model.config().context)?;
         let path = cell.input.settings.text(&TEXT);
-        let text = text::named_or(path, cell.input.default_text)?;
+        let text = text::named_or(path, cell.input.defaults.text)?;
         let tokens =
             text::stream(&text, cell.input.tokenizer, ctx).map_err(|error| error.in_file(path))?;
         let subject = Subject {

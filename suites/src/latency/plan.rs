@@ -195,7 +195,7 @@ pub(super) fn refused(input: &Input<'_>, setting: &Setting, why: String) -> Sett
 
 fn tokens(input: &Input<'_>) -> Result<Vec<TokenId>, SuiteError> {
     let path = input.settings.text(&TEXT);
-    let text = text::named_or(path, input.default_text)?;
+    let text = text::named_or(path, input.defaults.text)?;
     let ids = input.tokenizer.encode(&text).map_err(TextError::from);
     let ids = ids.map_err(|error| error.in_file(path))?;
     if ids.is_empty() {

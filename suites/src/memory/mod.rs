@@ -135,7 +135,7 @@ impl Plan {
         let prompt = settings.get(&PROMPT_TOKENS, within(1, MOST_TOKENS))?;
         let decode = settings.get(&DECODE_TOKENS, within(1, MOST_TOKENS))?;
         let path = settings.text(&TEXT);
-        let text = text::named_or(path, input.default_text)?;
+        let text = text::named_or(path, input.defaults.text)?;
         let tokens = text::stream(&text, input.tokenizer, prompt + decode);
         Ok(Self {
             tokens: tokens.map_err(|error| error.in_file(path))?,

@@ -195,7 +195,7 @@ impl Plan {
         let bisect_tokens = settings.get(&BISECT_TOKENS, at_least(4))?.min(ctx);
         let bisect = settings.get(&BISECT, |_: &bool| Ok(()))?;
         let path = settings.text(&TEXT);
-        let text = text::named_or(path, input.default_text)?;
+        let text = text::named_or(path, input.defaults.text)?;
         let windows = Windows::cut(&text, input.tokenizer, windows, ctx);
         Ok(Self {
             windows: windows.map_err(|error| error.in_file(path))?,

@@ -225,7 +225,7 @@ impl Plan {
         };
         let chunks: usize = settings.get(&CHUNKS, |_| Ok(()))?;
         let path = settings.text(&TEXT);
-        let text = text::named_or(path, input.default_text)?;
+        let text = text::named_or(path, input.defaults.text)?;
         let mut windows = windows::cut(&text, input.tokenizer, scheme, ctx, stride)
             .map_err(|error| error.in_file(path))?;
         if chunks > 0 {

@@ -158,7 +158,7 @@ impl Plan {
         let decode = settings.get(&DECODE_TOKENS, within(1, MOST_TOKENS))?;
         let (cycles, duration) = end(settings)?;
         let path = settings.text(&TEXT);
-        let text = text::named_or(path, input.default_text)?;
+        let text = text::named_or(path, input.defaults.text)?;
         let tokens = text::stream(&text, input.tokenizer, prompt + decode);
         let max_leak_bytes: u64 = settings.get(&MAX_LEAK_BYTES, |_| Ok(()))?;
         Ok(Self {

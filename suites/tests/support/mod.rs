@@ -7,7 +7,9 @@ use engine::{
     AddressRange, EngineError, EvictionPolicy, FailureKind, KvLayer, KvUsage, Logits, Model,
     ModelConfig, NumberFormat, Numerics, Session, TokenId, Tokenizer, TokenizerError, Want,
 };
-use harness_suites::{Cell, Input, Measurement, Role, Sample, Settings, Shard, Suite, SuiteError};
+use harness_suites::{
+    Cell, Defaults, Input, Measurement, Role, Sample, Settings, Shard, Suite, SuiteError,
+};
 use memmap2::MmapMut;
 
 const LAYERS: usize = 4;
@@ -262,7 +264,11 @@ pub(crate) fn run(suite: &dyn Suite, fake: Fake, settings: &[(&str, &str)]) -> O
     let mut samples = Vec::new();
     let input = Input {
         tokenizer: &Bytes,
-        default_text: "It is a truth universally acknowledged, that a single man in possession of …",
+        model_sha256: "",
+        defaults: Defaults {
+            text: "It is a truth universally acknowledged, that a single man in possession of …",
+            ..Defaults::default()
+        },
         settings: &given,
     };
     let result = suite.validate(&input).and_then(|()| {
@@ -279,6 +285,7 @@ pub(crate) fn run(suite: &dyn Suite, fake: Fake, settings: &[(&str, &str)]) -> O
             role: Role::Baseline,
             candidates: 0,
             engine: "fake",
+            model_path: None,
             model_sha256: "",
             model_bytes: 1000,
             shard: Shard::WHOLE,

@@ -68,6 +68,11 @@ impl Comparison {
     ) -> Result<Self, String> {
         // Noises of independent engines add.
         let noise = product_noise(candidate, config) + product_noise(baseline.numerics, config);
+        // The probe rounds weights alone. Where activations are rounded, so is the stream,
+        // once for each of its summands.
+        let rounding = [candidate, baseline.numerics].map(|n| noise_to_signal(n.activations));
+        let rounding: f64 = rounding.iter().sum();
+        let probe_noise = noise_to_signal(PROBE);
         let mut places = Vec::new();
         for (index, column) in baseline.trace.columns().iter().enumerate() {
             let Some(other) = found.column(column.place) else {
@@ -88,12 +93,14 @@ impl Comparison {
             let gains: Vec<f64> = match &baseline.probe {
                 Some(probe) => positions
                     .clone()
-                    .map(|position| probe[index][position] / noise_to_signal(PROBE))
+                    .map(|position| probe[index][position] / probe_noise)
                     .collect(),
                 None => vec![gain_bound(column.place, config); found.rows],
             };
             let gain = mean(&gains).max(1.0);
-            let allowed = |gain: f64| MARGIN * gain * noise;
+            let (summands, _) = depth(column.place, config);
+            let stream = summands as f64 * rounding;
+            let allowed = |gain: f64| MARGIN * (gain * noise + stream);
             places.push(Compared {
                 place: column.place,
                 errors: errors.collect(),
@@ -144,26 +151,30 @@ fn mean(values: &[f64]) -> f64 {
 /// summands, to which the embedding's own rounding and the products since the
 /// stream was read are added.
 fn gain_bound(place: Place, config: &ModelConfig) -> f64 {
-    use TapPoint as P;
-    let (summands, products) = match place {
-        Place::Logits => (2 * config.layers, 1),
-        Place::Tap(stage) => {
-            let before = 2 * stage.layer.unwrap_or(0);
-            match stage.point {
-                P::Embedding => (0, 0),
-                P::AttentionNorm => (before, 0),
-                P::Query | P::Key | P::Value => (before, 1),
-                P::QueryNorm | P::KeyNorm | P::QueryRope | P::KeyRope => (before, 1),
-                P::AttentionMix => (before, 3),
-                P::AttentionOutput | P::AttentionPostNorm => (before, 4),
-                P::AttentionResidual | P::FfnNorm => (before + 1, 0),
-                P::FfnInner => (before + 1, 2),
-                P::FfnOutput | P::FfnPostNorm => (before + 1, 3),
-                P::Residual => (before + 2, 0),
-                P::FinalNorm => (2 * config.layers, 0),
-            }
-        }
-    };
+    let (summands, products) = depth(place, config);
     let harmonic: f64 = (1..=summands).map(|n| 1.0 / n as f64).sum();
-    4.0 * harmonic + 1.0 + f64::from(products)
+    4.0 * harmonic + 1.0 + products as f64
+}
+
+/// Outputs of sub-blocks in the stream that a place is computed from, and products
+/// in series since.
+fn depth(place: Place, config: &ModelConfig) -> (usize, usize) {
+    use TapPoint as P;
+    let Place::Tap(stage) = place else {
+        return (2 * config.layers, 1);
+    };
+    let before = 2 * stage.layer.unwrap_or(0);
+    match stage.point {
+        P::Embedding => (0, 0),
+        P::AttentionNorm => (before, 0),
+        P::Query | P::Key | P::Value => (before, 1),
+        P::QueryNorm | P::KeyNorm | P::QueryRope | P::KeyRope => (before, 1),
+        P::AttentionMix => (before, 3),
+        P::AttentionOutput | P::AttentionPostNorm => (before, 4),
+        P::AttentionResidual | P::FfnNorm => (before + 1, 0),
+        P::FfnInner => (before + 1, 2),
+        P::FfnOutput | P::FfnPostNorm => (before + 1, 3),
+        P::Residual => (before + 2, 0),
+        P::FinalNorm => (2 * config.layers, 0),
+    }
 }

@@ -108,44 +108,48 @@ struct Accusation {
     agreeing: usize,
 }
 
+/// The accusation of the first way that leads to one. The later ways build on what
+/// the earlier ones do: in a cache that a faulty prefill has filled, decoding finds
+/// errors whose cause is elsewhere.
+fn accuse(
+    baseline: &Baseline,
+    comparisons: &[(Comparison, Trace)],
+    layers: usize,
+) -> Option<Accusation> {
+    let (ways, (comparison, found), index) = comparisons
+        .iter()
+        .enumerate()
+        .find_map(|(ways, pair)| Some((ways, pair, pair.0.accused()?)))?;
+    let accused = &comparison.places[index];
+    let agreeing: Vec<Place> = comparison.places[..index].iter().map(|p| p.place).collect();
+    // What either engine hands over in any layer, the model has.
+    let has = |point| {
+        let columns = baseline.trace.columns().iter().chain(found.columns());
+        let mut places = columns.map(|column| column.place);
+        places.any(|place| matches!(place, Place::Tap(stage) if stage.point == point))
+    };
+    let parts = match comparison.path {
+        // Both other ways are right, so only what taking tokens back leaves is wrong.
+        Path::Truncate if ways + 1 == Path::ALL.len() => vec!["cache"],
+        _ => suspects::parts(accused.place, &agreeing, layers, has),
+    };
+    Some(Accusation {
+        path: comparison.path,
+        place: accused.place,
+        position: comparison.start + accused.first_beyond(),
+        error: accused.error(),
+        tolerance: accused.tolerance,
+        parts,
+        agreeing: index,
+    })
+}
+
 fn judge(
     baseline: &Baseline,
     comparisons: &[(Comparison, Trace)],
     layers: usize,
 ) -> Vec<Measurement> {
-    let mut accusations: Vec<Accusation> = Vec::new();
-    for (comparison, found) in comparisons {
-        let Some(index) = comparison.accused() else {
-            continue;
-        };
-        let accused = &comparison.places[index];
-        let agreeing: Vec<Place> = comparison.places[..index].iter().map(|p| p.place).collect();
-        // What either engine hands over in any layer, the model has.
-        let has = |point| {
-            let columns = baseline.trace.columns().iter().chain(found.columns());
-            let mut places = columns.map(|column| column.place);
-            places.any(|place| matches!(place, Place::Tap(stage) if stage.point == point))
-        };
-        // What both other ways leave right, and only taking tokens back spoils.
-        let parts = match comparison.path {
-            Path::Truncate if comparisons.len() == Path::ALL.len() && accusations.is_empty() => {
-                vec!["cache"]
-            }
-            _ => suspects::parts(accused.place, &agreeing, layers, has),
-        };
-        if accusations.iter().any(|other| other.place == accused.place) {
-            continue;
-        }
-        accusations.push(Accusation {
-            path: comparison.path,
-            place: accused.place,
-            position: comparison.start + accused.first_beyond(),
-            error: accused.error(),
-            tolerance: accused.tolerance,
-            parts,
-            agreeing: index,
-        });
-    }
+    let accusation = accuse(baseline, comparisons, layers);
     let compared: usize = comparisons.iter().map(|(c, _)| c.places.len()).sum();
     let beyond: usize = comparisons.iter().map(|(c, _)| c.beyond()).sum();
     let worst = comparisons
@@ -153,7 +157,7 @@ fn judge(
         .flat_map(|(comparison, _)| &comparison.places)
         .max_by(|a, b| a.share().total_cmp(&b.share()));
     let n = compared as u64;
-    let because = match (accusations.first(), worst) {
+    let because = match (&accusation, worst) {
         (Some(accusation), _) => accusation.explain(),
         (None, Some(worst)) if beyond > 0 => format!(
             "{beyond} of {compared} stages drift out of tolerance without a step that one could be \
@@ -174,7 +178,7 @@ fn judge(
             "guilty_stages",
             "stages",
             Better::Lower,
-            accusations.len() as f64,
+            f64::from(u8::from(accusation.is_some())),
             n,
         )
     }];
@@ -189,8 +193,8 @@ fn judge(
             n,
         ));
     }
-    if let Some(first) = accusations.first() {
-        measurements.extend(first.measurements());
+    if let Some(accusation) = &accusation {
+        measurements.extend(accusation.measurements());
     }
     measurements
 }
@@ -215,7 +219,7 @@ impl Accusation {
         };
         format!(
             "{layer}{parts}: {way} {} is the first to leave tolerance, NMSE {:.1e} where {:.1e} is \
-             allowed, from position {} on; {} stages before it agree",
+             allowed, from position {} on; stages before it that agree: {}",
             self.place, self.error, self.tolerance, self.position, self.agreeing
         )
     }

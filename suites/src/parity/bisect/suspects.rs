@@ -32,7 +32,7 @@ pub(super) fn parts(
             Place::Tap(stage) => everywhere(stage.point) || has(stage.point),
         };
         let part = part(place);
-        if exists && parts.last() != Some(&part) {
+        if exists && !parts.contains(&part) {
             parts.push(part);
         }
     }
