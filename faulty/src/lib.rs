@@ -2,7 +2,9 @@
 //!
 //! It is there to test what judges engines, this harness and whatever is built
 //! around it: `faulty:mode=segv` must end as a recorded crash and exit code 3.
-//! Options other than `mode`, `after` and `delay_ms` are the reference's.
+//! `faulty:mode=rope_base,layer=3` must be found by
+//! `harness run --suite parity --bisect`. Options other than `mode`, `after`, `delay_ms`
+//! and `layer` are the reference's.
 
 mod mode;
 mod strike;
@@ -11,8 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use engine::{
-    Engine, EngineError, EngineInfo, EngineOptions, FailureKind, KvUsage, Logits, Model,
-    ModelArtifact, ModelConfig, Numerics, OptionHelp, Session, TokenId, Want,
+    Embeddings, Engine, EngineError, EngineInfo, EngineOptions, FailureKind, KvUsage, Logits,
+    Model, ModelArtifact, ModelConfig, Numerics, OptionHelp, Pooling, Session, TapObserver,
+    TokenId, Want,
 };
 use reference::Reference;
 
@@ -24,13 +27,14 @@ pub struct Faulty;
 
 const ID: &str = "faulty";
 
-const HELP: [OptionHelp; 3] = [
+const HELP: [OptionHelp; 4] = [
     OptionHelp {
         key: "mode",
         default: "none",
         help: "what goes wrong: none, refuse (to load), segv, abort, panic, exit (with code 0), \
                hang, nan, inf, wrong_shape (a logit too few), oom (allocate without end), leak (64 KiB a \
-               session), slow, or garbage (into every open pipe, and as logits)",
+               session), slow, garbage (into every open pipe, and as logits); or what one layer \
+               computes: rope_base, no_scale, mask_off_by_one, swapped_heads, stale_kv",
     },
     OptionHelp {
         key: "after",
@@ -41,6 +45,11 @@ const HELP: [OptionHelp; 3] = [
         key: "delay_ms",
         default: "100",
         help: "milliseconds that slow adds to each token",
+    },
+    OptionHelp {
+        key: "layer",
+        default: "0",
+        help: "the layer that computes something else",
     },
 ];
 
@@ -72,8 +81,14 @@ impl Engine for Faulty {
                 format!("{model} is refused, as was asked for"),
             ));
         }
+        let model = match fault.mode {
+            Mode::Layer(mistake) => {
+                Reference::with_fault(fault.layer, mistake).open(model, &rest)?
+            }
+            _ => Reference.open(model, &rest)?,
+        };
         Ok(Box::new(FaultyModel {
-            model: Reference.open(model, &rest)?,
+            model,
             fault,
             calls: AtomicU64::new(0),
         }))
@@ -85,6 +100,7 @@ struct Fault {
     mode: Mode,
     after: u64,
     delay: Duration,
+    layer: usize,
 }
 
 impl Fault {
@@ -94,6 +110,7 @@ impl Fault {
             mode: options.parse_or("mode", Mode::None)?,
             after: options.parse_or("after", 0)?,
             delay: Duration::from_millis(options.parse_or("delay_ms", 100)?),
+            layer: options.parse_or("layer", 0)?,
         };
         let mut rest = options.clone();
         for option in HELP {
@@ -128,6 +145,10 @@ impl Model for FaultyModel {
             model: self,
         }))
     }
+
+    fn embed(&self, texts: &[&[TokenId]], pooling: Pooling) -> Result<Embeddings, EngineError> {
+        self.model.embed(texts, pooling)
+    }
 }
 
 struct FaultySession<'a> {
@@ -135,11 +156,16 @@ struct FaultySession<'a> {
     model: &'a FaultyModel,
 }
 
-impl Session for FaultySession<'_> {
-    fn extend(&mut self, tokens: &[TokenId], want: Want) -> Result<Logits, EngineError> {
+impl<'a> FaultySession<'a> {
+    /// Appends `tokens` by `extend`, and goes wrong if it is time.
+    fn append(
+        &mut self,
+        tokens: &[TokenId],
+        extend: impl FnOnce(&mut (dyn Session + 'a)) -> Result<Logits, EngineError>,
+    ) -> Result<Logits, EngineError> {
         let fault = &self.model.fault;
         if self.model.calls.fetch_add(1, Ordering::Relaxed) < fault.after {
-            return self.session.extend(tokens, want);
+            return extend(&mut *self.session);
         }
         match fault.mode {
             Mode::Segv => strike::segv(),
@@ -150,9 +176,15 @@ impl Session for FaultySession<'_> {
             Mode::Oom => return Err(strike::oom()),
             Mode::Slow => std::thread::sleep(fault.delay * tokens.len() as u32),
             Mode::Garbage => strike::garbage(),
-            Mode::None | Mode::Refuse | Mode::Leak | Mode::Nan | Mode::Inf | Mode::WrongShape => {}
+            Mode::None
+            | Mode::Refuse
+            | Mode::Leak
+            | Mode::Nan
+            | Mode::Inf
+            | Mode::WrongShape
+            | Mode::Layer(_) => {}
         }
-        let logits = self.session.extend(tokens, want)?;
+        let logits = extend(&mut *self.session)?;
         Ok(match fault.mode {
             Mode::Nan => strike::last_value(&logits, f32::NAN),
             Mode::Inf => strike::last_value(&logits, f32::INFINITY),
@@ -160,6 +192,20 @@ impl Session for FaultySession<'_> {
             Mode::Garbage => strike::noise(&logits),
             _ => logits,
         })
+    }
+}
+
+impl Session for FaultySession<'_> {
+    fn extend(&mut self, tokens: &[TokenId], want: Want) -> Result<Logits, EngineError> {
+        self.append(tokens, |session| session.extend(tokens, want))
+    }
+
+    fn extend_tapped(
+        &mut self,
+        tokens: &[TokenId],
+        observer: TapObserver<'_>,
+    ) -> Result<Logits, EngineError> {
+        self.append(tokens, |session| session.extend_tapped(tokens, observer))
     }
 
     fn truncate(&mut self, len: usize) -> Result<(), EngineError> {

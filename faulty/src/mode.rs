@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use reference::Fault;
+
 /// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -33,11 +35,13 @@ pub enum Mode {
     Slow,
     /// Bytes are written where they do not belong, and logits mean nothing.
     Garbage,
+    /// One layer computes something else.
+    Layer(Fault),
 }
 
 impl Mode {
     /// Every fault.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 19] = [
         Self::None,
         Self::Refuse,
         Self::Segv,
@@ -52,6 +56,11 @@ impl Mode {
         Self::Leak,
         Self::Slow,
         Self::Garbage,
+        Self::Layer(Fault::RopeBase),
+        Self::Layer(Fault::NoScale),
+        Self::Layer(Fault::MaskOffByOne),
+        Self::Layer(Fault::SwappedHeads),
+        Self::Layer(Fault::StaleKv),
     ];
 
     /// Name in an engine spec.
@@ -72,6 +81,7 @@ impl Mode {
             Self::Leak => "leak",
             Self::Slow => "slow",
             Self::Garbage => "garbage",
+            Self::Layer(fault) => fault.name(),
         }
     }
 }

@@ -328,7 +328,9 @@ fn lasting(mut record: Value) -> Value {
         let cell = cell.as_object_mut().unwrap();
         cell.remove("started");
         cell.remove("wall_s");
+        cell.remove("work");
     }
+    record.as_object_mut().unwrap().remove("telemetry");
     record
 }
 

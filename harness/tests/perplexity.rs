@@ -191,7 +191,14 @@ fn merged_shards_are_the_whole_run() {
     let folder = TempDir::new().unwrap();
     // Parity cannot be split: one shard runs it.
     let both = |more: &[&'static str]| {
-        let suites = ["run", "--suite", "all", "--quick"];
+        let suites = [
+            "run",
+            "--suite",
+            "parity",
+            "--suite",
+            "perplexity",
+            "--quick",
+        ];
         let few = ["--set", "perplexity.chunks=5", "--set", "parity.windows=2"];
         [&suites[..], &few, &TWO_ENGINES, more].concat()
     };
