@@ -51,6 +51,21 @@ pub(crate) struct Flaw {
     pub(crate) why: String,
 }
 
+impl Flaw {
+    /// `why` may quote the file: control characters are escaped, so that it stays on
+    /// one line and leaves the terminal alone.
+    pub(crate) fn new(line: usize, why: &str) -> Self {
+        let mut escaped = String::with_capacity(why.len());
+        for c in why.chars() {
+            match c.is_control() {
+                true => escaped.extend(c.escape_default()),
+                false => escaped.push(c),
+            }
+        }
+        Self { line, why: escaped }
+    }
+}
+
 /// The name that stands for the items of all categories together.
 pub(crate) const ALL: &str = "all";
 
@@ -63,21 +78,21 @@ pub(crate) fn parse(bytes: &[u8], normalization: Normalization) -> Result<Vec<It
         let at = error.valid_up_to();
         let line = 1 + bytes[..at].iter().filter(|&&byte| byte == b'\n').count();
         let why = format!("not UTF-8: byte {at} of the file begins no character");
-        Flaw { line, why }
+        Flaw::new(line, &why)
     })?;
     let mut items = Vec::new();
     let mut lines: HashMap<String, usize> = HashMap::new();
     for (line, text) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
-        let item = item(line, text, normalization).map_err(|why| Flaw { line, why })?;
+        let item = item(line, text, normalization).map_err(|why| Flaw::new(line, &why))?;
         if let Some(first) = lines.insert(item.id.clone(), line) {
             let why = format!("id `{}` is already that of line {first}", item.id);
-            return Err(Flaw { line, why });
+            return Err(Flaw::new(line, &why));
         }
         items.push(item);
     }
     if items.is_empty() {
-        let why = "the file is empty; write one JSON object a line".into();
-        return Err(Flaw { line: 1, why });
+        let why = "the file is empty; write one JSON object a line";
+        return Err(Flaw::new(1, why));
     }
     Ok(items)
 }

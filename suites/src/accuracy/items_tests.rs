@@ -142,6 +142,10 @@ fn mistakes_are_named_with_their_line() {
         ("[]".into(), "no JSON object"),
         ("7".into(), "no JSON object"),
         (format!("{CHOICE} {CHOICE}"), "trailing characters"),
+        (
+            item(r#""exact":"x","a\nb\u001b":1"#),
+            r"unknown field `a\nb\u{1b}`",
+        ),
         ("  ".into(), "blank; delete it"),
         (r#"{"id":"#.to_owned() + &"[".repeat(100_000), "(column"),
     ] {

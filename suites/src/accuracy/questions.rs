@@ -83,7 +83,7 @@ impl Question {
         let line = item.line;
         let task = tokenized(item.prompt, item.task, input, max_tokens);
         Ok(Self {
-            task: task.map_err(|why| Flaw { line, why })?,
+            task: task.map_err(|why| Flaw::new(line, &why))?,
             id: item.id,
             category: item.category,
             line,
@@ -105,10 +105,8 @@ impl Question {
         if needed <= context {
             return Ok(());
         }
-        Err(Flaw {
-            line: self.line,
-            why: format!("it takes {needed} tokens, and the model's context is {context}; {hint}"),
-        })
+        let why = format!("it takes {needed} tokens, and the model's context is {context}; {hint}");
+        Err(Flaw::new(self.line, &why))
     }
 
     pub(super) fn ask(
