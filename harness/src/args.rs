@@ -273,9 +273,9 @@ pub(crate) struct VerifyArguments {
     #[arg(long, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
 
-    /// Allow transcripts of another model with the same tokenizer
-    #[arg(long)]
-    pub(crate) other_model: bool,
+    /// Allow transcripts of the model that this one was converted from, to weights of this format
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) other_model: Option<NumberFormat>,
 
     /// Folder for the record; must not hold one yet [default: .harness/runs/TIME]
     #[arg(long, value_name = "DIR")]

@@ -127,8 +127,8 @@ fn verify(arguments: &VerifyArguments) -> Result<Exit> {
         let text = text.ok_or_else(|| anyhow!("{} is no plain text", path.display()))?;
         option("set", format!("golden.path={text}"));
     }
-    if arguments.other_model {
-        option("set", "golden.other_model=true".into());
+    if let Some(format) = arguments.other_model {
+        option("set", format!("golden.other_model={format}"));
     }
     for engine in &arguments.engines {
         option("engine", engine.clone());

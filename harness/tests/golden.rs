@@ -208,6 +208,32 @@ fn nothing_is_overwritten_unasked() {
 }
 
 #[test]
+fn a_converted_model_answers_within_the_noise_of_its_format() {
+    let folder = recorded();
+    fs::write(folder.path().join("f16.gguf"), fixtures::MODEL).unwrap();
+    ends(
+        folder.path(),
+        &[
+            "model",
+            "quantize",
+            "f16.gguf",
+            "q8_0.gguf",
+            "--type",
+            "q8_0",
+        ],
+        0,
+    );
+    let verify = ["golden", "verify", "goldens", "--model", "q8_0.gguf"];
+    let (_, error) = ends(folder.path(), &verify, 2);
+    assert!(error.contains("recorded from another model"), "{error}");
+    ends(
+        folder.path(),
+        &[&verify[..], &["--other-model", "q8_0"]].concat(),
+        0,
+    );
+}
+
+#[test]
 fn malformed_files_are_refused() {
     let folder = recorded();
     let path = folder.path().join("goldens/walk.json");

@@ -15,7 +15,7 @@ mod verify;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use engine::Capability;
+use engine::{Capability, NumberFormat};
 use serde_json::json;
 
 pub use error::GoldenError;
@@ -37,11 +37,11 @@ const PATH: Setting = Setting {
 };
 const OTHER_MODEL: Setting = Setting {
     key: "other_model",
-    default: "false",
-    quick: "false",
-    unit: "true|false",
-    help: "allow transcripts of another model with the same tokenizer, such as the one this was \
-           converted from",
+    default: "",
+    quick: "",
+    unit: "format",
+    help: "allow transcripts of another model with the same tokenizer: the one that this was \
+           converted from, to weights of this format (f16, q8_0, q4_k …)",
 };
 const PROMPTS: Setting = Setting {
     key: "prompts",
@@ -118,7 +118,14 @@ impl Suite for Golden {
         let plan = Plan::read(&cell.input)?;
         let model = (cell.open)()?;
         let transcripts = match plan.source {
-            Source::Recorded(transcripts) => transcripts,
+            Source::Recorded(transcripts) => {
+                if plan.converted_to.is_none() {
+                    for (path, transcript) in &transcripts {
+                        transcript.check_model(path, cell.model_sha256)?;
+                    }
+                }
+                transcripts
+            }
             Source::Baseline(prompts) => {
                 let folder = cell.scratch.join("golden");
                 if cell.role == Role::Baseline {
@@ -140,15 +147,14 @@ impl Suite for Golden {
                 Transcript::read(&folder)?
             }
         };
-        if plan.same_model {
-            for (path, transcript) in &transcripts {
-                transcript.check_model(path, cell.model_sha256)?;
-            }
+        let mut numerics = model.numerics();
+        if let Some(format) = plan.converted_to {
+            numerics.weights = format;
         }
         let mut all = Vec::with_capacity(transcripts.len());
         let total = transcripts.len() as u64;
         for (done, (_, transcript)) in transcripts.into_iter().enumerate() {
-            let verified = verify::verify(&*model, cell.input.tokenizer, &transcript)?;
+            let verified = verify::verify(&*model, numerics, cell.input.tokenizer, &transcript)?;
             sample(cell, &transcript, &verified);
             all.push((transcript, verified));
             (cell.progress)(done as u64 + 1, total);
@@ -167,8 +173,8 @@ impl Suite for Golden {
 /// The settings, read and resolved.
 struct Plan {
     source: Source,
-    /// Whether transcripts must be of the engine's own model.
-    same_model: bool,
+    /// Format by which the model differs from that of the transcripts, if it does.
+    converted_to: Option<NumberFormat>,
     sampling: Sampling,
     max_tokens: usize,
 }
@@ -184,18 +190,19 @@ enum Source {
 impl Plan {
     fn read(input: &Input<'_>) -> Result<Self, SuiteError> {
         let settings = input.settings;
-        let other_model: bool = settings.get(&OTHER_MODEL, |_| Ok(()))?;
+        let converted_to = match settings.text(&OTHER_MODEL) {
+            "" => None,
+            _ => Some(settings.get(&OTHER_MODEL, |_| Ok(()))?),
+        };
         let max_tokens = settings.get(&MAX_TOKENS, |&tokens: &usize| match tokens {
             0 => Err("at least 1".into()),
             _ => Ok(()),
         })?;
         let sampling = settings.get(&SAMPLING, |_| Ok(()))?;
         let source = Source::read(input)?;
-        let mut same_model = false;
         if let Source::Recorded(transcripts) = &source {
-            same_model = !other_model;
             for (path, transcript) in transcripts {
-                if same_model {
+                if converted_to.is_none() {
                     transcript.check_model(path, input.model_sha256)?;
                 }
                 transcript.check_tokens(path, input.tokenizer)?;
@@ -203,7 +210,7 @@ impl Plan {
         }
         Ok(Self {
             source,
-            same_model,
+            converted_to,
             sampling,
             max_tokens,
         })

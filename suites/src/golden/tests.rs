@@ -6,7 +6,7 @@ use engine::{
 };
 use proptest::prelude::*;
 
-use super::verify::{Disagreement, verify};
+use super::verify::Disagreement;
 use super::*;
 use crate::generation::{Finish, Stop};
 
@@ -134,6 +134,10 @@ impl Session for Reading<'_> {
     }
 }
 
+fn verify(model: &Scripted, transcript: &Transcript) -> Result<Verified, EngineError> {
+    super::verify::verify(model, model.numerics(), &Letters, transcript)
+}
+
 fn record(model: &Scripted, sampling: &str) -> Transcript {
     let prompts = Prompt::parse(Path::new("p"), r#"{"id": "one", "prompt": "ab"}"#).unwrap();
     let recorder = Recorder {
@@ -159,7 +163,7 @@ fn an_engine_agrees_with_itself() {
     let model = Scripted::new(&GAPS);
     for sampling in ["greedy", "temperature=1.5,top_k=5,seed=3"] {
         let transcript = record(&model, sampling);
-        let verified = verify(&model, &Letters, &transcript).unwrap();
+        let verified = verify(&model, &transcript).unwrap();
         assert!(verified.is_exact());
         assert_eq!((verified.matched, verified.edits), (8, 0));
         assert!(
@@ -178,7 +182,7 @@ fn a_flipped_tie_hides_nothing_after_it() {
     let transcript = record(&model, "greedy");
     // Steps 2 (gap 0.01) and 5 (gap 1): contexts of 4 and 7 tokens.
     let other = model.flipped(NumberFormat::Q8_0, &[4, 7]);
-    let verified = verify(&other, &Letters, &transcript).unwrap();
+    let verified = verify(&other, &transcript).unwrap();
     assert_eq!((verified.matched, verified.edits), (2, 2));
     let places: Vec<(usize, TokenId, TokenId)> = verified
         .disagreements
@@ -209,7 +213,7 @@ fn ties_are_near_by_the_formats_compared() {
     let model = Scripted::new(&GAPS);
     let transcript = record(&model, "greedy");
     let near = |weights: NumberFormat, flip: usize| -> Vec<bool> {
-        let verified = verify(&model.flipped(weights, &[flip]), &Letters, &transcript).unwrap();
+        let verified = verify(&model.flipped(weights, &[flip]), &transcript).unwrap();
         let disagreements = verified.disagreements.iter();
         disagreements.map(Disagreement::is_near_tie).collect()
     };
@@ -229,7 +233,7 @@ fn what_follows_the_same_tokens_is_compared_too() {
     let end = |change: fn(&mut Transcript)| {
         let mut changed = transcript.clone();
         change(&mut changed);
-        let verified = verify(&model, &Letters, &changed).unwrap();
+        let verified = verify(&model, &changed).unwrap();
         assert!(!verified.is_exact());
         verified.other_end.unwrap()
     };
@@ -250,7 +254,7 @@ fn a_context_too_short_is_an_error() {
     let mut model = Scripted::new(&GAPS);
     let transcript = record(&model, "greedy");
     model.config.context = 8;
-    let error = verify(&model, &Letters, &transcript).unwrap_err();
+    let error = verify(&model, &transcript).unwrap_err();
     assert!(error.to_string().contains("9 tokens"), "{error}");
 }
 

@@ -244,8 +244,8 @@ impl Transcript {
         }
         let why = format!(
             "recorded from another model (sha256 {}, this one has {}); record it again with \
-             `harness golden record`, or hold a converted model against it with \
-             --set golden.other_model=true",
+             `harness golden record`, or, if this model was converted from that one, name the \
+             format of its weights, e.g. --set golden.other_model=q8_0",
             short(&self.model_sha256),
             short(sha256)
         );

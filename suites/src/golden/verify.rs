@@ -26,7 +26,7 @@
 
 use std::f64::consts::SQRT_2;
 
-use engine::{EngineError, Model, TokenId, Tokenizer, Want};
+use engine::{EngineError, Model, Numerics, TokenId, Tokenizer, Want};
 
 use super::transcript::{Recorded, Transcript};
 use crate::distribution::log_probability;
@@ -82,9 +82,10 @@ impl Verified {
     }
 }
 
-/// Holds `model` against `transcript`.
+/// Holds `model`, which computes with `numerics`, against `transcript`.
 pub(super) fn verify(
     model: &dyn Model,
+    numerics: Numerics,
     tokenizer: &dyn Tokenizer,
     transcript: &Transcript,
 ) -> Result<Verified, EngineError> {
@@ -112,7 +113,7 @@ pub(super) fn verify(
     let pairs = own.iter().zip(&recorded);
     let matched = pairs.take_while(|(own, recorded)| own == recorded).count();
 
-    let nmse = transcript.noise.expected_nmse(model.numerics(), config);
+    let nmse = transcript.noise.expected_nmse(numerics, config);
     let floors: Vec<f64> = steps
         .iter()
         .map(|step| DEVIATIONS * SQRT_2 * nmse.sqrt() * step.spread + 2.0 * Recorded::ROUNDING)
