@@ -2,20 +2,21 @@
 //! and headline metrics in columns.
 
 use crate::render::number;
+use crate::render::scale::Scale;
 use crate::{CellRecord, Failure, Metric, RunRecord, Status, Verdict};
 
 /// One suite.
 pub(super) struct Grid<'a> {
     pub(super) suite: &'a str,
-    /// Metric names without the suite, and units.
-    pub(super) columns: Vec<(&'a str, &'a str)>,
-    pub(super) rows: Vec<Row<'a>>,
+    /// One a headline metric.
+    pub(super) columns: Vec<Scale<'a>>,
+    pub(super) rows: Vec<Row>,
 }
 
-pub(super) struct Row<'a> {
+pub(super) struct Row {
     pub(super) engine: String,
     /// One entry a column, `None` where the engine has no such figure.
-    pub(super) values: Vec<Option<&'a Metric>>,
+    pub(super) values: Vec<Option<(String, Verdict)>>,
     pub(super) verdict: Verdict,
     /// `pass`, `2 failed`, `crash`, …
     pub(super) outcome: String,
@@ -51,6 +52,19 @@ fn grid<'a>(record: &'a RunRecord, suite: &'a str) -> Grid<'a> {
     if let Some((_, others)) = cells.split_first_mut() {
         others.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
     }
+    let value = |cell: &CellRecord, name: &str| -> Option<usize> {
+        let mut metrics = cell.metrics.iter();
+        metrics.position(|metric| metric.headline && short_name(&metric.name) == name)
+    };
+    let scales: Vec<Scale<'_>> = columns
+        .iter()
+        .map(|&(name, unit)| {
+            let figures = cells
+                .iter()
+                .map(|cell| value(cell, name).and_then(|index| cell.metrics[index].value));
+            Scale::new(name, unit, figures)
+        })
+        .collect();
     let rows = cells
         .iter()
         .map(|cell| {
@@ -59,10 +73,10 @@ fn grid<'a>(record: &'a RunRecord, suite: &'a str) -> Grid<'a> {
                 engine: cell.title(),
                 values: columns
                     .iter()
-                    .map(|(name, _)| {
-                        cell.metrics
-                            .iter()
-                            .find(|metric| metric.headline && short_name(&metric.name) == *name)
+                    .zip(&scales)
+                    .map(|((name, _), scale)| {
+                        let metric = &cell.metrics[value(cell, name)?];
+                        Some((figure(metric, scale.divisor), metric.verdict))
                     })
                     .collect(),
                 verdict,
@@ -72,7 +86,7 @@ fn grid<'a>(record: &'a RunRecord, suite: &'a str) -> Grid<'a> {
         .collect();
     Grid {
         suite,
-        columns,
+        columns: scales,
         rows,
     }
 }
@@ -104,8 +118,8 @@ fn outcome(cell: &CellRecord) -> (Verdict, String) {
     }
 }
 
-/// `0.9871 ±0.0021`: the figure and half the width of its interval.
-pub(super) fn figure(metric: &Metric) -> String {
+/// `0.9871 ±0.0021`: the figure over `divisor` and half the width of its interval.
+fn figure(metric: &Metric, divisor: f64) -> String {
     let Some(value) = metric.value else {
         return match metric.verdict {
             Verdict::Skip => "withheld".into(),
@@ -114,9 +128,10 @@ pub(super) fn figure(metric: &Metric) -> String {
     };
     match (metric.ci_low, metric.ci_high) {
         (Some(low), Some(high)) if low < high => {
-            format!("{} ±{}", number(value), short((high - low) / 2.0))
+            let half = (high - low) / 2.0 / divisor;
+            format!("{} ±{}", number(value / divisor), short(half))
         }
-        _ => number(value),
+        _ => number(value / divisor),
     }
 }
 

@@ -20,7 +20,7 @@ pub fn markdown(record: &RunRecord) -> String {
         let titles: Vec<String> = grid
             .columns
             .iter()
-            .map(|(name, unit)| format!("{} ({})", escape(name), escape(unit)))
+            .map(|column| format!("{} ({})", escape(column.name), escape(column.unit)))
             .collect();
         let _ = writeln!(text, "| engine | {} | verdict |", titles.join(" | "));
         let _ = writeln!(text, "|---|{}---|", "---:|".repeat(titles.len()));
@@ -28,11 +28,9 @@ pub fn markdown(record: &RunRecord) -> String {
             let values: Vec<String> = row
                 .values
                 .iter()
-                .map(|metric| match metric {
-                    Some(metric) if metric.verdict == Verdict::Fail => {
-                        format!("**{}**", grid::figure(metric))
-                    }
-                    Some(metric) => grid::figure(metric),
+                .map(|value| match value {
+                    Some((text, Verdict::Fail)) => format!("**{text}**"),
+                    Some((text, _)) => text.clone(),
                     None => String::new(),
                 })
                 .collect();

@@ -5,6 +5,7 @@ mod grid;
 mod junit;
 mod markdown;
 mod number;
+mod scale;
 mod table;
 
 pub use self::csv::csv;

@@ -80,10 +80,10 @@ fn draw(grid: &Grid<'_>, style: Style) -> Table {
         table.force_no_tty();
     }
     let mut header = vec![Cell::new("engine")];
-    header.extend(grid.columns.iter().map(|(name, unit)| {
-        let title = match *unit {
-            "1" | "share" => (*name).to_owned(),
-            unit => format!("{name} [{unit}]"),
+    header.extend(grid.columns.iter().map(|column| {
+        let title = match column.unit {
+            "1" | "share" => column.name.to_owned(),
+            unit => format!("{} [{unit}]", column.name),
         };
         Cell::new(title).set_alignment(CellAlignment::Right)
     }));
@@ -91,11 +91,11 @@ fn draw(grid: &Grid<'_>, style: Style) -> Table {
     table.set_header(header);
     for row in &grid.rows {
         let mut cells = vec![Cell::new(&row.engine)];
-        cells.extend(row.values.iter().map(|metric| {
-            let text = metric.map(grid::figure).unwrap_or_default();
+        cells.extend(row.values.iter().map(|value| {
+            let text = value.as_ref().map_or("", |(text, _)| text);
             let cell = Cell::new(text).set_alignment(CellAlignment::Right);
-            match metric.map(|metric| metric.verdict) {
-                Some(Verdict::Fail) => cell.fg(Color::Red),
+            match value {
+                Some((_, Verdict::Fail)) => cell.fg(Color::Red),
                 _ => cell,
             }
         }));
