@@ -37,6 +37,37 @@ fn refused(folder: &Path, arguments: &[&str], word: &str) {
     );
 }
 
+#[test]
+fn bisection_finds_nothing_where_nothing_is_wrong() {
+    let folder = TempDir::new().unwrap();
+    let output = harness(
+        folder.path(),
+        &[
+            "run", "--suite", "parity", "--bisect", "--quick", "--out", "r", "--format", "json",
+        ],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let record: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(record["provenance"]["settings"]["parity"]["bisect"], "true");
+    let cells = record["cells"].as_array().unwrap();
+    let found = |cell: &Value| {
+        let mut metrics = cell["metrics"].as_array().unwrap().iter();
+        let metric = metrics.find(|metric| metric["name"] == "parity.bisect.guilty_stages");
+        metric.map(|metric| (metric["value"].as_f64(), metric["verdict"].clone()))
+    };
+    assert_eq!(found(&cells[0]), None, "the baseline accuses nobody");
+    for cell in &cells[1..] {
+        assert_eq!(found(cell), Some((Some(0.0), "pass".into())));
+    }
+    let samples = fs::read_to_string(folder.path().join("r/samples.csv")).unwrap();
+    assert!(samples.contains(",bisect.blk.0.q_rope,"));
+    refused(
+        folder.path(),
+        &["run", "--suite", "perplexity", "--bisect"],
+        "--suite parity",
+    );
+}
+
 /// The fixture as a file, after `change`.
 fn model(folder: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut bytes = fixtures::MODEL.to_vec();

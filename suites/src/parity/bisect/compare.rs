@@ -90,11 +90,9 @@ impl Comparison {
                 if error.is_nan() { f64::INFINITY } else { error }
             });
             // A place rounds at least its own values, so no gain is below 1.
-            let gains: Vec<f64> = match &baseline.probe {
-                Some(probe) => positions
-                    .clone()
-                    .map(|position| probe[index][position] / probe_noise)
-                    .collect(),
+            let probe = baseline.probe.as_ref().map(|probe| &probe[index]);
+            let gains: Vec<f64> = match probe.and_then(|errors| errors.get(positions)) {
+                Some(errors) => errors.iter().map(|error| error / probe_noise).collect(),
                 None => vec![gain_bound(column.place, config); found.rows],
             };
             let gain = mean(&gains).max(1.0);

@@ -5,8 +5,9 @@
 //! for each place and position and averaged over the positions, so that a few
 //! positions with a stream of enormous energy (attention sinks) do not drown the
 //! others. What is tolerated follows from the number formats, as for the logits:
-//! `MARGIN · g · ε²`, with `ε²` of both engines and a noise gain `g` of each place,
-//! measured by tapping the baseline once more with weights of known noise.
+//! `MARGIN · (g · ε² + n · a)`, with `ε²` of both engines, a noise gain `g` of each
+//! place, measured by tapping the baseline once more with weights of known noise, and
+//! the noise `a` of the activations for each of the `n` summands of the stream.
 //! [`compare`] tells how a place comes to be accused.
 
 mod baseline;
