@@ -3,8 +3,10 @@
 //! A record is a folder: `run.json` holds the summary ([`RunRecord`]),
 //! `samples.csv` every raw sample, `artifacts/` whatever else a suite keeps.
 //! [`RunWriter`] writes it cell by cell, [`StoredRun`] reads it back, [`render`]
-//! shows it.
+//! shows it. [`history`] keeps those of many runs.
 
+mod digest;
+pub mod history;
 mod reader;
 mod record;
 pub mod render;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::digest::digest;
 use crate::{RunRecord, SCHEMA};
 
 /// A record on disk.
@@ -14,6 +15,8 @@ use crate::{RunRecord, SCHEMA};
 pub struct StoredRun {
     /// Its folder.
     pub folder: PathBuf,
+    /// SHA-256 of the content of `run.json`, however it is spaced and ordered.
+    pub sha256: String,
     /// The summary.
     pub record: RunRecord,
     /// Samples by [`CellRecord::cell`](crate::CellRecord::cell), in the order of
@@ -87,12 +90,27 @@ impl StoredRun {
             let why = format!("its schema is {}, not {SCHEMA}", record.schema);
             return Err(malformed(why));
         }
+        // Not of `record`: fields that this version does not know count too.
+        let value: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
         let samples = samples(&folder.join("samples.csv"), record.samples_bytes)?;
         Ok(Self {
             folder: folder.into(),
+            sha256: digest(&value),
             record,
             samples,
         })
+    }
+
+    /// A record that never was on disk, and has no samples.
+    #[must_use]
+    pub fn of(record: RunRecord, folder: PathBuf) -> Self {
+        Self {
+            folder,
+            sha256: digest(&serde_json::json!(record)),
+            record,
+            samples: HashMap::new(),
+        }
     }
 }
 

@@ -405,6 +405,13 @@ impl Verdict {
             Verdict::Info => "info",
         }
     }
+
+    /// What goes by `name`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::Pass, Self::Fail, Self::Skip, Self::Info];
+        all.into_iter().find(|verdict| verdict.name() == name)
+    }
 }
 
 impl Better {
@@ -416,5 +423,12 @@ impl Better {
             Better::Higher => "higher",
             Better::Equal => "equal",
         }
+    }
+
+    /// What goes by `name`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::Lower, Self::Higher, Self::Equal];
+        all.into_iter().find(|better| better.name() == name)
     }
 }

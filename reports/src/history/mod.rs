@@ -1,0 +1,254 @@
+//! What runs found, over time: one database for all of them.
+//!
+//! A history is named by a URL: `sqlite:PATH` for a file, `postgres://…` for a
+//! server that a fleet shares. Schema and statements are the same. It keeps all
+//! of a record but the raw samples, whose folder it names.
+//!
+//! ```no_run
+//! use reports::history::{Filter, History};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use harness_reports as reports;
+//! let mut history = History::open(reports::history::DEFAULT_URL)?;
+//! for series in history.series(&Filter::default())? {
+//!     println!("{}: {} points", series.key.metric, series.points.len());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod add;
+mod error;
+mod filter;
+mod open;
+mod prune;
+mod query;
+mod store;
+mod transfer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+pub use self::error::HistoryError;
+pub use self::filter::Filter;
+pub use self::prune::Retention;
+use self::store::Store;
+pub use self::transfer::Imported;
+use crate::{Better, RunRecord, StoredRun, Tally, Verdict};
+
+/// Where the history of a project is if nobody says otherwise.
+pub const DEFAULT_URL: &str = "sqlite:.harness/history.db";
+
+/// An open history.
+///
+/// Any number of processes may have the same one open. Whoever writes waits for
+/// other writers, at most two minutes; whoever reads sees the history as it was
+/// when it began and waits for nobody.
+pub struct History {
+    store: Store,
+}
+
+/// A run as a history names it. It means nothing in another history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(i64);
+
+/// What became of a run that was to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It is in the history now, durably.
+    Stored,
+    /// It was there before; nothing has changed.
+    AlreadyThere,
+}
+
+/// A run of the history, in short; [`History::record`] has the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The history's own id.
+    pub id: RunId,
+    /// SHA-256 of the record's content: equal means the same run, in any history.
+    pub sha256: String,
+    /// Where the record and its samples were when it was added, on the machine that added it.
+    pub folder: PathBuf,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// Branch of the project under test, unless its head was detached.
+    pub branch: Option<String>,
+    /// Commit of the project under test.
+    pub revision: Option<String>,
+    /// Whether the work tree differed from that commit.
+    pub dirty: bool,
+    /// Version of the harness.
+    pub harness_version: String,
+    /// Fingerprint of the machine.
+    pub machine: String,
+    /// Specs of its engines, in the order of the record.
+    pub engines: Vec<String>,
+    /// Names of its models, in the order of the record.
+    pub models: Vec<String>,
+    /// Counts of cells and verdicts.
+    pub tally: Tally,
+}
+
+/// What the points of a series have in common. Figures whose keys differ must
+/// not be compared as if only time had passed between them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesKey {
+    /// `suite.case.metric`.
+    pub metric: String,
+    /// Unit of the values.
+    pub unit: String,
+    /// Engine spec; of one that stood in for another, `spec for failed spec`.
+    pub engine: String,
+    /// SHA-256 of the model.
+    pub model_sha256: String,
+    /// Fingerprint of the machine.
+    pub machine: String,
+    /// Branch of the project under test.
+    pub branch: Option<String>,
+    /// SHA-256 over the suite's settings and the baseline engine.
+    pub settings_sha256: String,
+}
+
+/// A metric over time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// What its points have in common.
+    pub key: SeriesKey,
+    /// Name of the model, as last given.
+    pub model: String,
+    /// Which direction is good, as last given.
+    pub better: Better,
+    /// One a run and cell, by the start of the run.
+    pub points: Vec<Point>,
+}
+
+/// A figure of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// The run.
+    pub run: RunId,
+    /// The figure; `None` when it is undefined.
+    pub value: Option<f64>,
+    /// Lower end of the confidence interval.
+    pub ci_low: Option<f64>,
+    /// Upper end of the confidence interval.
+    pub ci_high: Option<f64>,
+    /// How many samples it rests on.
+    pub n: u64,
+    /// What it was held against, and what came of that; shared by points that agree in it.
+    pub judgement: Arc<Judgement>,
+}
+
+/// What a figure was held against, and what came of that.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// Confidence level of the interval, a fraction.
+    pub confidence: Option<f64>,
+    /// The gate, e.g. `<= 0.05`.
+    pub gate: Option<String>,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// Where the gate comes from, or why there is none.
+    pub why: Option<String>,
+}
+
+impl History {
+    /// Opens the history at `url`.
+    ///
+    /// # Errors
+    /// [`HistoryError::Missing`] when there is none, [`HistoryError::Url`] for what is no
+    /// address, [`HistoryError::Foreign`] for a database of something else,
+    /// [`HistoryError::Newer`] for one of a later version.
+    pub fn open(url: &str) -> Result<Self, HistoryError> {
+        let store = open::open(url, false)?;
+        Ok(Self { store })
+    }
+
+    /// The same, but a history that is missing is made.
+    ///
+    /// # Errors
+    /// As [`History::open`], and when the place cannot be written to.
+    pub fn open_or_create(url: &str) -> Result<Self, HistoryError> {
+        let store = open::open(url, true)?;
+        Ok(Self { store })
+    }
+
+    /// Adds a run, unless it is there already. When this returns, the run is on disk; a process
+    /// that dies before leaves nothing of it.
+    ///
+    /// # Errors
+    /// [`HistoryError::Unfinished`] for a run that was cut off: it would be another one once it
+    /// is completed. [`HistoryError::Unfit`] for a date or count beyond 64 bits.
+    pub fn add(&mut self, run: &StoredRun) -> Result<Added, HistoryError> {
+        add::add(&mut self.store, run)
+    }
+
+    /// The runs that `filter` admits, by their start. A run counts if one cell of it does; the
+    /// filter's metric is left aside.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn runs(&mut self, filter: &Filter) -> Result<Vec<Run>, HistoryError> {
+        self.store.reading(|store| query::runs(store, filter))
+    }
+
+    /// The record of a run, as it was added; an empty gate or reason comes back as none.
+    ///
+    /// # Errors
+    /// When the database refuses, or the run is gone.
+    pub fn record(&mut self, run: RunId) -> Result<RunRecord, HistoryError> {
+        self.store.reading(|store| query::record(store, run))
+    }
+
+    /// The series that `filter` admits, by key.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn series(&mut self, filter: &Filter) -> Result<Vec<Series>, HistoryError> {
+        let mut all = Vec::new();
+        self.each_series(filter, |series| all.push(series))?;
+        Ok(all)
+    }
+
+    /// The same one by one, so that memory holds no more than one metric at a time.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn each_series(
+        &mut self,
+        filter: &Filter,
+        visit: impl FnMut(Series),
+    ) -> Result<(), HistoryError> {
+        self.store
+            .reading(|store| query::each_series(store, filter, visit))
+    }
+
+    /// Writes everything to `runs.csv`, `cells.csv` and `points.csv` in `folder`, which must not
+    /// exist. Equal histories give equal files.
+    ///
+    /// # Errors
+    /// When the database or the disk refuses; no folder is left then.
+    pub fn export(&mut self, folder: &Path) -> Result<(), HistoryError> {
+        transfer::export(&mut self.store, folder)
+    }
+
+    /// Adds every run of an export that is not there yet; all of them or none.
+    ///
+    /// # Errors
+    /// [`HistoryError::Malformed`] names the line that is not what an export writes.
+    pub fn import(&mut self, folder: &Path) -> Result<Imported, HistoryError> {
+        transfer::import(&mut self.store, folder)
+    }
+
+    /// Deletes the runs that `retention` does not keep as of `now`; returns how many.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn prune(&mut self, retention: Retention, now: Timestamp) -> Result<u64, HistoryError> {
+        prune::prune(&mut self.store, retention, now)
+    }
+}
