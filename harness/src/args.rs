@@ -45,6 +45,7 @@ Examples:
       --engine reference:weights=q4_0 --engine reference:weights=palette4-g16
   harness golden record --model model.gguf --out goldens
   harness golden verify goldens --model model.gguf --engine reference:weights=q4_0
+  harness report --out site
   harness model verify model.gguf
   harness model quantize model-f16.gguf model-q4_k.gguf --type q4_k";
 
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     Worker,
     /// Put the shards of a run together into one record
     Merge(MergeArguments),
+    /// Make a site of runs: what changed, every metric over time, every run
+    Report(ReportArguments),
     /// Record transcripts of generated text, and hold engines against them
     Golden(GoldenArguments),
     /// Look into a model
@@ -166,6 +169,29 @@ pub(crate) struct MergeArguments {
     /// What to print
     #[arg(long, value_enum, default_value_t = RunFormat::Table)]
     pub(crate) format: RunFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArguments {
+    /// Folder of a run, or of runs, repeatable [default: .harness/runs]
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    pub(crate) runs: Vec<PathBuf>,
+
+    /// Folder for the report; an earlier report there is replaced
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+
+    /// What to write
+    #[arg(long, value_enum, default_value_t = SiteFormat::Html)]
+    pub(crate) format: SiteFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SiteFormat {
+    /// Pages that open from disk; begin at index.html
+    Html,
+    /// One file, report.md, and its plots
+    Markdown,
 }
 
 const RUN_HELP: &str = "\

@@ -17,6 +17,7 @@ mod model;
 mod plan;
 mod provenance;
 mod quantize;
+mod report;
 mod run;
 mod verdict;
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Worker => run::worker::worker(),
         Command::Merge(arguments) => merge::merge(&arguments),
+        Command::Report(arguments) => report::report(&arguments),
         Command::Golden(arguments) => golden::run(&arguments),
         Command::Model(arguments) => model::run(&arguments),
         Command::Engines(format) => list::engines(format.format),

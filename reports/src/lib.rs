@@ -3,13 +3,16 @@
 //! A record is a folder: `run.json` holds the summary ([`RunRecord`]),
 //! `samples.csv` every raw sample, `artifacts/` whatever else a suite keeps.
 //! [`RunWriter`] writes it cell by cell, [`StoredRun`] reads it back, [`render`]
-//! shows it. [`history`] keeps those of many runs.
+//! shows it as text, [`site`] as pages with plots. [`history`] keeps those of many
+//! runs.
 
 mod digest;
 pub mod history;
+pub mod plot;
 mod reader;
 mod record;
 pub mod render;
+pub mod site;
 mod writer;
 
 pub use reader::{ReadError, StoredRun, StoredSample};

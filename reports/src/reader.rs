@@ -78,21 +78,7 @@ impl StoredRun {
     /// [`ReadError`] when a file is missing, cut short or malformed, or of
     /// another schema.
     pub fn open(folder: &Path) -> Result<Self, ReadError> {
-        let path = folder.join("run.json");
-        let text = fs::read_to_string(&path).map_err(io(&path))?;
-        let malformed = |why: String| ReadError::Malformed {
-            path: path.clone(),
-            why,
-        };
-        let record: RunRecord =
-            serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
-        if record.schema != SCHEMA {
-            let why = format!("its schema is {}, not {SCHEMA}", record.schema);
-            return Err(malformed(why));
-        }
-        // Not of `record`: fields that this version does not know count too.
-        let value: serde_json::Value =
-            serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+        let (record, value) = parse(folder)?;
         let samples = samples(&folder.join("samples.csv"), record.samples_bytes)?;
         Ok(Self {
             folder: folder.into(),
@@ -112,6 +98,35 @@ impl StoredRun {
             samples: HashMap::new(),
         }
     }
+}
+
+impl RunRecord {
+    /// Reads the record in `folder`, without its samples.
+    ///
+    /// # Errors
+    /// [`ReadError`] when `run.json` is missing, malformed, or of another schema.
+    pub fn read(folder: &Path) -> Result<Self, ReadError> {
+        Ok(parse(folder)?.0)
+    }
+}
+
+/// The record in `folder`, and all its fields: those that this version does not know
+/// count for its digest too.
+fn parse(folder: &Path) -> Result<(RunRecord, serde_json::Value), ReadError> {
+    let path = folder.join("run.json");
+    let text = fs::read_to_string(&path).map_err(io(&path))?;
+    let malformed = |why: String| ReadError::Malformed {
+        path: path.clone(),
+        why,
+    };
+    let record: RunRecord =
+        serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+    if record.schema != SCHEMA {
+        let why = format!("its schema is {}, not {SCHEMA}", record.schema);
+        return Err(malformed(why));
+    }
+    let value = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+    Ok((record, value))
 }
 
 /// The first `bytes` of the file: whatever follows belongs to no finished cell.

@@ -6,24 +6,24 @@ use crate::render::scale::Scale;
 use crate::{CellRecord, Failure, Metric, RunRecord, Status, Verdict};
 
 /// One suite.
-pub(super) struct Grid<'a> {
-    pub(super) suite: &'a str,
+pub(crate) struct Grid<'a> {
+    pub(crate) suite: &'a str,
     /// One a headline metric.
-    pub(super) columns: Vec<Scale<'a>>,
-    pub(super) rows: Vec<Row>,
+    pub(crate) columns: Vec<Scale<'a>>,
+    pub(crate) rows: Vec<Row<'a>>,
 }
 
-pub(super) struct Row {
-    pub(super) engine: String,
+pub(crate) struct Row<'a> {
+    pub(crate) engine: String,
     /// One entry a column, `None` where the engine has no such figure.
-    pub(super) values: Vec<Option<(String, Verdict)>>,
-    pub(super) verdict: Verdict,
+    pub(crate) values: Vec<Option<&'a Metric>>,
+    pub(crate) verdict: Verdict,
     /// `pass`, `2 failed`, `crash`, …
-    pub(super) outcome: String,
+    pub(crate) outcome: String,
 }
 
 /// The grids of a record, one a suite.
-pub(super) fn grids(record: &RunRecord) -> Vec<Grid<'_>> {
+pub(crate) fn grids(record: &RunRecord) -> Vec<Grid<'_>> {
     record
         .suites()
         .into_iter()
@@ -73,11 +73,7 @@ fn grid<'a>(record: &'a RunRecord, suite: &'a str) -> Grid<'a> {
                 engine: cell.title(),
                 values: columns
                     .iter()
-                    .zip(&scales)
-                    .map(|((name, _), scale)| {
-                        let metric = &cell.metrics[value(cell, name)?];
-                        Some((figure(metric, scale.divisor), metric.verdict))
-                    })
+                    .map(|(name, _)| Some(&cell.metrics[value(cell, name)?]))
                     .collect(),
                 verdict,
                 outcome,
@@ -119,7 +115,7 @@ fn outcome(cell: &CellRecord) -> (Verdict, String) {
 }
 
 /// `0.9871 ±0.0021`: the figure over `divisor` and half the width of its interval.
-fn figure(metric: &Metric, divisor: f64) -> String {
+pub(crate) fn figure(metric: &Metric, divisor: f64) -> String {
     let Some(value) = metric.value else {
         return match metric.verdict {
             Verdict::Skip => "withheld".into(),
@@ -146,7 +142,7 @@ fn short(value: f64) -> String {
 
 /// What went wrong, one line each: failed gates, failed engines, skipped cells; and what to know
 /// of headline figures that were withheld or that no gate judges.
-pub(super) fn findings(record: &RunRecord) -> Vec<(Verdict, String)> {
+pub(crate) fn findings(record: &RunRecord) -> Vec<(Verdict, String)> {
     let mut findings = Vec::new();
     for cell in &record.cells {
         let engine = cell.title();

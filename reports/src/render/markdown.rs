@@ -28,9 +28,12 @@ pub fn markdown(record: &RunRecord) -> String {
             let values: Vec<String> = row
                 .values
                 .iter()
-                .map(|value| match value {
-                    Some((text, Verdict::Fail)) => format!("**{text}**"),
-                    Some((text, _)) => text.clone(),
+                .zip(&grid.columns)
+                .map(|(value, column)| match value {
+                    Some(metric) if metric.verdict == Verdict::Fail => {
+                        format!("**{}**", grid::figure(metric, column.divisor))
+                    }
+                    Some(metric) => grid::figure(metric, column.divisor),
                     None => String::new(),
                 })
                 .collect();
@@ -51,7 +54,7 @@ pub fn markdown(record: &RunRecord) -> String {
 }
 
 /// Keeps text from being read as markup.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,7 +1,7 @@
 //! A record as text: for people, for spreadsheets, for CI systems.
 
 mod csv;
-mod grid;
+pub(crate) mod grid;
 mod junit;
 mod markdown;
 mod number;
@@ -10,6 +10,7 @@ mod table;
 
 pub use self::csv::csv;
 pub use self::junit::junit;
+pub(crate) use self::markdown::escape as escaped;
 pub use self::markdown::markdown;
 pub use self::number::number;
 pub use self::table::{Style, table};

@@ -13,17 +13,17 @@ const BYTES: [Step; 4] = [
 
 /// How a column of figures is shown.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Scale<'a> {
+pub(crate) struct Scale<'a> {
     /// The metric's name, without the unit that it ends with.
-    pub(super) name: &'a str,
-    pub(super) unit: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) unit: &'a str,
     /// What figures are divided by.
-    pub(super) divisor: f64,
+    pub(crate) divisor: f64,
 }
 
 impl<'a> Scale<'a> {
     /// The largest unit in which no figure of the column but zero is below one.
-    pub(super) fn new(
+    pub(crate) fn new(
         name: &'a str,
         unit: &'a str,
         figures: impl Iterator<Item = Option<f64>>,

@@ -91,11 +91,12 @@ fn draw(grid: &Grid<'_>, style: Style) -> Table {
     table.set_header(header);
     for row in &grid.rows {
         let mut cells = vec![Cell::new(&row.engine)];
-        cells.extend(row.values.iter().map(|value| {
-            let text = value.as_ref().map_or("", |(text, _)| text);
+        cells.extend(row.values.iter().zip(&grid.columns).map(|(value, column)| {
+            let text =
+                value.map_or_else(String::new, |metric| grid::figure(metric, column.divisor));
             let cell = Cell::new(text).set_alignment(CellAlignment::Right);
             match value {
-                Some((_, Verdict::Fail)) => cell.fg(Color::Red),
+                Some(metric) if metric.verdict == Verdict::Fail => cell.fg(Color::Red),
                 _ => cell,
             }
         }));

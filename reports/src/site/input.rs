@@ -1,0 +1,124 @@
+//! What a report is made of, wherever it comes from.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use super::SiteError;
+use crate::{Better, RunRecord, StoredSample, Tally};
+
+/// Samples by cell.
+pub type Samples = HashMap<String, Vec<StoredSample>>;
+
+/// Runs and their figures over time.
+pub trait Source {
+    /// The runs, by their start.
+    fn runs(&self) -> &[RunHead];
+
+    /// What a reader should know of the input, such as records that were left out.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
+
+    /// The record of a run that has a page, by its place in [`Source::runs`], and its samples by cell as
+    /// far as they are at hand.
+    ///
+    /// # Errors
+    /// [`SiteError`] when it cannot be read.
+    fn record(&mut self, run: usize) -> Result<Option<(RunRecord, Samples)>, SiteError>;
+
+    /// All trends of one metric after those of another.
+    ///
+    /// # Errors
+    /// What `visit` returns, or [`SiteError`] when the source fails.
+    fn each_metric(
+        &mut self,
+        visit: &mut dyn FnMut(Vec<Trend>) -> Result<(), SiteError>,
+    ) -> Result<(), SiteError>;
+}
+
+/// A run in short.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunHead {
+    /// What it is called.
+    pub name: String,
+    /// Its page, if it is to have one, from the site's root.
+    pub link: Option<String>,
+    /// When it began.
+    pub started: Timestamp,
+    /// Branch of the project under test.
+    pub branch: Option<String>,
+    /// Commit of the project under test.
+    pub revision: Option<String>,
+    /// Whether the work tree differed from that commit.
+    pub dirty: bool,
+    /// Fingerprint of the machine.
+    pub machine: String,
+    /// Engine specs.
+    pub engines: Vec<String>,
+    /// Names of models.
+    pub models: Vec<String>,
+    /// Counts of cells and verdicts.
+    pub tally: Tally,
+}
+
+impl RunHead {
+    /// The commit as people write it.
+    pub(super) fn commit(&self) -> String {
+        let short = |revision: &String| revision.chars().take(9).collect::<String>();
+        let revision = self.revision.as_ref().map(short).unwrap_or_default();
+        if self.dirty { revision + "+" } else { revision }
+    }
+
+    pub(super) fn branch(&self) -> &str {
+        self.branch.as_deref().unwrap_or("–")
+    }
+
+    /// `2026-11-21 23:20`, in UTC.
+    pub(super) fn when(&self) -> String {
+        self.started.strftime("%Y-%m-%d %H:%M").to_string()
+    }
+}
+
+/// What the points of a trend have in common. Figures whose keys differ are not compared.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TrendKey {
+    /// `suite.case.metric`.
+    pub metric: String,
+    /// Unit of the values.
+    pub unit: String,
+    /// Engine spec.
+    pub engine: String,
+    /// Branch of the project under test.
+    pub branch: Option<String>,
+    /// Fingerprint of the machine.
+    pub machine: String,
+    /// Hash of the model.
+    pub model_sha256: String,
+    /// Whatever else must agree: settings and baseline.
+    pub settings: String,
+}
+
+/// A metric over time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trend {
+    /// What its points have in common.
+    pub key: TrendKey,
+    /// Name of the model.
+    pub model: String,
+    /// Which direction is good.
+    pub better: Better,
+    /// By the start of their runs.
+    pub points: Vec<TrendPoint>,
+}
+
+/// A figure of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrendPoint {
+    /// Place of the run in [`Source::runs`].
+    pub run: usize,
+    /// The figure.
+    pub value: f64,
+    /// Its confidence interval.
+    pub interval: Option<(f64, f64)>,
+}

@@ -1,0 +1,135 @@
+//! A report as a static site: pages that need neither server nor network.
+//!
+//! [`write`] takes what a [`Source`] tells of runs and metrics, and makes a folder of it. Every page
+//! stands alone: its style, its script and its plots are inside. Metrics are visited one by one and
+//! written as they come, so memory is that of one metric and of the summaries.
+
+mod changes;
+mod curves;
+mod folders;
+mod format;
+mod input;
+mod markdown;
+mod metric_page;
+mod output;
+mod overview;
+mod page;
+mod run_page;
+mod run_plots;
+mod side_by_side;
+mod speed;
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+pub use folders::RunFolders;
+pub use input::{RunHead, Samples, Source, Trend, TrendKey, TrendPoint};
+pub use markdown::write_markdown;
+
+use crate::{ReadError, RunRecord};
+use changes::Change;
+use metric_page::MetricLine;
+use output::Output;
+use page::Pages;
+
+/// A report that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// There is nothing to report on.
+    #[error("no run records in {0}; start one with `harness run`, or name folders with --runs")]
+    Empty(String),
+    /// The target is in use for something else.
+    #[error("{0} holds files that are no report; choose another folder with --out")]
+    Occupied(PathBuf),
+    /// A record cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The disk refuses.
+    #[error("cannot write {path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A page's template does not fit what it is given: a defect of this program.
+    #[error("cannot render {page}: {source}")]
+    Template {
+        /// Which page.
+        page: String,
+        /// Why.
+        source: minijinja::Error,
+    },
+    /// Where runs come from fails.
+    #[error("cannot read the history: {0}")]
+    Source(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Runs the report knows of.
+    pub runs: usize,
+    /// Metrics, each with a page.
+    pub metrics: usize,
+    /// Values behind the plots.
+    pub points: u64,
+    /// Change points.
+    pub changes: usize,
+}
+
+/// Writes the site to `out`, which must be empty, absent, or an earlier report; that one is replaced once the new one is
+/// complete.
+///
+/// # Errors
+/// [`SiteError`]; `out` is as it was then.
+pub fn write(source: &mut dyn Source, out: &Path, now: Timestamp) -> Result<Written, SiteError> {
+    let output = Output::begin(out)?;
+    let pages = Pages::new(now)?;
+    let runs = source.runs().to_vec();
+    let mut lines: Vec<MetricLine> = Vec::new();
+    let mut changes: Vec<Change> = Vec::new();
+    let mut points = 0;
+    source.each_metric(&mut |trends| {
+        let page = metric_page::MetricPage::new(&runs, trends);
+        points += page.line.points as u64;
+        pages.write(&output, &page.line.link, "metric.html", &page.view())?;
+        changes.extend(page.changes);
+        lines.push(page.line);
+        Ok(())
+    })?;
+
+    // The latest run of each branch and machine is what other pages show of the present.
+    let latest = overview::latest(&runs);
+    let mut present: Vec<(usize, RunRecord)> = Vec::new();
+    for (index, run) in runs.iter().enumerate() {
+        let Some(link) = &run.link else { continue };
+        let Some((record, samples)) = source.record(index)? else {
+            continue;
+        };
+        let view = run_page::view(run, &record, &samples);
+        pages.write(&output, link, "run.html", &view)?;
+        if latest.contains(&index) {
+            present.push((index, record));
+        }
+    }
+    present.reverse();
+    changes::sort(&mut changes);
+    let view = side_by_side::view(&runs, &present);
+    pages.write(&output, "engines.html", "engines.html", &view)?;
+    let view = speed::view(&runs, &present);
+    pages.write(&output, "speed.html", "speed.html", &view)?;
+    let view = overview::Metrics::new(&lines);
+    pages.write(&output, "metrics.html", "metrics.html", &view)?;
+    let view = overview::view(&runs, &present, &changes, points, source.notes());
+    pages.write(&output, "index.html", "index.html", &view)?;
+    let written = Written {
+        runs: runs.len(),
+        metrics: lines.len(),
+        points,
+        changes: changes.len(),
+    };
+    output.finish()?;
+    Ok(written)
+}
