@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
 const EXAMPLES: &str = "\
 Exit codes:
   0    all gates passed
-  1    a gate failed
+  1    a gate failed, or something got worse
   2    bad usage or bad input
   3    an engine failed (crash, hang, refusal)
   130  interrupted; the record so far is kept
@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Worker,
     /// Put the shards of a run together into one record
     Merge(MergeArguments),
+    /// Tell what changed from some runs to others, and how sure that is
+    Compare(CompareArguments),
     /// Make a site of runs: what changed, every metric over time, every run
     Report(ReportArguments),
     /// Record transcripts of generated text, and hold engines against them
@@ -194,6 +196,77 @@ pub(crate) enum SiteFormat {
     Markdown,
 }
 
+#[derive(Debug, Args)]
+#[command(after_long_help = COMPARE_HELP)]
+pub(crate) struct CompareArguments {
+    /// Runs of the one build: folders of records, with commas between
+    #[arg(
+        value_name = "BASE",
+        required = true,
+        value_delimiter = ',',
+        num_args = 1
+    )]
+    pub(crate) first: Vec<PathBuf>,
+
+    /// Runs of the other build
+    #[arg(
+        value_name = "HEAD",
+        required = true,
+        value_delimiter = ',',
+        num_args = 1
+    )]
+    pub(crate) second: Vec<PathBuf>,
+
+    /// Another run of the one build, repeatable
+    #[arg(long, value_name = "RUN")]
+    pub(crate) base: Vec<PathBuf>,
+
+    /// Another run of the other build, repeatable
+    #[arg(long, value_name = "RUN")]
+    pub(crate) head: Vec<PathBuf>,
+
+    /// Smallest effect that matters, in per cent or, of shares, in points [default: 5 for what a
+    /// machine measures, 1 for what an engine answers, 0 for what never varies]
+    #[arg(long, value_name = "PCT")]
+    pub(crate) threshold_pct: Option<f64>,
+
+    /// How p-values are adjusted for the number of figures
+    #[arg(long, value_enum, default_value_t = AdjustArgument::Holm)]
+    pub(crate) adjust: AdjustArgument,
+
+    /// Chance of a false alarm, all figures together
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    pub(crate) alpha: f64,
+
+    /// Show every figure, not only those that changed
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// What to print
+    #[arg(long, value_enum, default_value_t = RunFormat::Table)]
+    pub(crate) format: RunFormat,
+}
+
+const COMPARE_HELP: &str = "\
+Exit codes:
+  0    nothing got worse, as far as can be told
+  1    something got worse
+  2    bad usage or bad input
+
+  Times and memory differ from run to run of one build: give several runs of each, made in turn on
+  one machine, e.g. harness compare a1,a2,a3,a4,a5,a6,a7,a8 b1,b2,b3,b4,b5,b6,b7,b8. What an engine
+  answers does not, and one run a side will do.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AdjustArgument {
+    /// No false alarm among all figures, but with probability alpha
+    Holm,
+    /// A share alpha of false alarms among all alarms
+    Bh,
+    /// Not at all
+    None,
+}
+
 const RUN_HELP: &str = "\
 Gates:
   Every suite judges by gates of its own; `harness suites` tells how they are derived.
@@ -214,7 +287,7 @@ Configuration (harness.toml):
 pub(crate) enum RunFormat {
     /// Tables for people
     Table,
-    /// The run record, as in run.json
+    /// The whole of it, for programs
     Json,
     /// One row a metric
     Csv,

@@ -3,6 +3,7 @@
 //! Plan → cells → verdict → record; see `docs/` for the whole picture.
 
 mod args;
+mod compare;
 mod config;
 mod convert;
 mod engines;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Worker => run::worker::worker(),
         Command::Merge(arguments) => merge::merge(&arguments),
+        Command::Compare(arguments) => compare::compare(&arguments),
         Command::Report(arguments) => report::report(&arguments),
         Command::Golden(arguments) => golden::run(&arguments),
         Command::Model(arguments) => model::run(&arguments),

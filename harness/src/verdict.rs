@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Error, anyhow};
-use reports::{Better, Metric, Verdict};
-use suites::{Comparison, Gate, Measurement};
+use reports::{Basis, Better, Blocks, Metric, Paired, Statistic, Verdict};
+use suites::{Comparison, Gate, Label, Measurement};
 
 /// A gate set by the user.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +73,9 @@ impl UserGate {
 /// it, else by the suite's own.
 pub(crate) fn judge(suite: &str, measurement: Measurement, gates: &[UserGate]) -> Metric {
     let name = format!("{suite}.{}.{}", measurement.case, measurement.metric);
+    let basis = measurement
+        .basis
+        .or_else(|| suites::find(suite).and_then(|suite| suite.basis()));
     let demanded = gates
         .iter()
         .rev()
@@ -114,6 +117,29 @@ pub(crate) fn judge(suite: &str, measurement: Measurement, gates: &[UserGate]) -
         why: measurement.why.or(gate.map(|gate| gate.because)),
         headline: measurement.headline,
         ranks: measurement.ranks,
+        basis: basis.map(recorded),
+    }
+}
+
+/// A suite's word on how a figure may be compared, as records have it.
+pub(crate) fn recorded(basis: suites::Basis) -> Basis {
+    match basis {
+        suites::Basis::Machine => Basis::Machine,
+        suites::Basis::Exact => Basis::Exact,
+        suites::Basis::Aside => Basis::Aside,
+        suites::Basis::Paired(paired) => Basis::Paired(Paired {
+            samples: paired.samples.into_owned(),
+            cases: paired.cases.into_iter().map(Label::into_owned).collect(),
+            statistic: match paired.statistic {
+                suites::Statistic::Mean => Statistic::Mean,
+                suites::Statistic::ExpMean => Statistic::ExpMean,
+                suites::Statistic::Share => Statistic::Share,
+            },
+            blocks: match paired.blocks {
+                suites::Blocks::Length(length) => Blocks::Length(length),
+                suites::Blocks::StartOf(metric) => Blocks::StartOf(metric.into_owned()),
+            },
+        }),
     }
 }
 

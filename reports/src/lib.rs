@@ -4,8 +4,9 @@
 //! `samples.csv` every raw sample, `artifacts/` whatever else a suite keeps.
 //! [`RunWriter`] writes it cell by cell, [`StoredRun`] reads it back, [`render`]
 //! shows it as text, [`site`] as pages with plots. [`history`] keeps those of many
-//! runs.
+//! runs, [`compare`] tells what changed from some runs to others.
 
+pub mod compare;
 mod digest;
 pub mod history;
 pub mod plot;
@@ -17,8 +18,8 @@ mod writer;
 
 pub use reader::{ReadError, StoredRun, StoredSample};
 pub use record::{
-    Better, CellRecord, EngineRecord, Evidence, Failure, GitRevision, MachineRecord, Metric,
-    ModelRecord, PlanRecord, Provenance, RunRecord, SCHEMA, ShardRecord, Status, Tally, Telemetry,
-    Verdict, Work,
+    Basis, Better, Blocks, CellRecord, EngineRecord, Evidence, Failure, GitRevision, MachineRecord,
+    Metric, ModelRecord, Paired, PlanRecord, Provenance, RunRecord, SCHEMA, ShardRecord, Statistic,
+    Status, Tally, Telemetry, Verdict, Work,
 };
 pub use writer::{RecordError, RunWriter, SampleRow};

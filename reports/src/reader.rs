@@ -50,6 +50,12 @@ struct Row {
     value: f64,
 }
 
+/// What every layout has.
+#[derive(Deserialize)]
+struct Version {
+    schema: u32,
+}
+
 /// A record that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -119,12 +125,18 @@ fn parse(folder: &Path) -> Result<(RunRecord, serde_json::Value), ReadError> {
         path: path.clone(),
         why,
     };
-    let record: RunRecord =
+    // Before anything else: a newer layout may have nothing that this one asks for.
+    let Version { schema } =
         serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
-    if record.schema != SCHEMA {
-        let why = format!("its schema is {}, not {SCHEMA}", record.schema);
+    if schema != SCHEMA {
+        let advice = match schema > SCHEMA {
+            true => "; a newer harness wrote it, and it takes one to read it",
+            false => "",
+        };
+        let why = format!("its schema is {schema}, not {SCHEMA}{advice}");
         return Err(malformed(why));
     }
+    let record = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
     let value = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
     Ok((record, value))
 }
@@ -224,5 +236,8 @@ mod tests {
         fs::write(folder.path().join("run.json"), "{}").unwrap();
         let error = StoredRun::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("no run record"), "{error}");
+        fs::write(folder.path().join("run.json"), r#"{"schema": 99}"#).unwrap();
+        let error = StoredRun::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("a newer harness wrote it"), "{error}");
     }
 }

@@ -279,6 +279,61 @@ pub struct Metric {
     /// Whether it puts the rows of that table in order, smallest first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ranks: bool,
+    /// How it may be held against the same figure of another run; by its interval if nothing
+    /// better is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basis: Option<Basis>,
+}
+
+/// What a figure rests on, as far as it matters for a comparison of runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// It varies from run to run with whatever else the machine does: only several runs can tell
+    /// a change.
+    Machine,
+    /// It is the same in every run of the same engine: any difference is a change.
+    Exact,
+    /// It tells the conditions of a run, or repeats what another figure tells: not judged.
+    Aside,
+    /// It is computed from samples that another run has of the same tokens, texts or items.
+    Paired(Paired),
+}
+
+/// Samples of `samples.csv` that pair up with another run's by their index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paired {
+    /// Their metric.
+    pub samples: String,
+    /// Cases they are filed under; the figure's own if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cases: Vec<String>,
+    /// What is made of them.
+    pub statistic: Statistic,
+    /// Which of them depend on each other.
+    pub blocks: Blocks,
+}
+
+/// How a figure is computed from its samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Statistic {
+    /// Their mean, or a multiple of it.
+    Mean,
+    /// exp of their mean.
+    ExpMean,
+    /// The share of ones among independent zeros and ones.
+    Share,
+}
+
+/// Stretches of a series whose samples depend on each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Blocks {
+    /// So many indices each.
+    Length(u64),
+    /// Each begins at an index of the samples of this metric.
+    StartOf(String),
 }
 
 /// Which direction of a figure is good.

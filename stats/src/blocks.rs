@@ -1,7 +1,7 @@
-use statrs::distribution::{ContinuousCDF, StudentsT};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 use crate::bootstrap::{BootstrapOptions, Draw, Jackknife, bca};
-use crate::error::{StatsError, finite};
+use crate::error::{StatsError, check_alpha, finite};
 use crate::interval::{Estimate, Interval, Method};
 
 /// The number of blocks from which [`ratio_interval`] bootstraps.
@@ -103,6 +103,87 @@ pub fn ratio_interval(blocks: &[Block], options: BootstrapOptions) -> Result<Est
         sample.student_t(tail, options.confidence)
     } else {
         sample.bca(tail, options)
+    }
+}
+
+/// What [`ratio_test`] found.
+///
+/// ```
+/// use harness_stats::{Block, ratio_test};
+///
+/// let blocks = [1.0, 2.0, 3.0].map(|numerator| Block { numerator, denominator: 1.0 });
+/// let test = ratio_test(&blocks)?;
+/// // t = 2 √3, with two degrees of freedom.
+/// assert!((test.p - 0.074_18).abs() < 1e-5);
+/// # Ok::<(), harness_stats::StatsError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RatioTest {
+    /// `Σ numerators / Σ denominators`.
+    pub value: f64,
+    /// Its standard error, the delete-one-block jackknife's.
+    pub standard_error: f64,
+    /// Degrees of freedom: blocks less one.
+    pub freedom: f64,
+    /// The two-sided p-value, in `(0, 1]`.
+    pub p: f64,
+}
+
+/// Whether the mean over all blocks differs from zero: Student's t with the interval's standard
+/// error (see [`ratio_interval`]). Blocks that hold nothing but zeros have a p of 1.
+///
+/// # Errors
+/// As [`ratio_interval`].
+///
+/// ```
+/// use harness_stats::{Block, ratio_test};
+///
+/// let same = [Block { numerator: 0.0, denominator: 128.0 }; 4];
+/// assert_eq!(ratio_test(&same)?.p, 1.0);
+/// # Ok::<(), harness_stats::StatsError>(())
+/// ```
+pub fn ratio_test(blocks: &[Block]) -> Result<RatioTest, StatsError> {
+    let sample = BlockSample::new(blocks)?;
+    let standard_error = finite(Jackknife::new(&sample.without_one).standard_error())?;
+    let freedom = (blocks.len() - 1) as f64;
+    let value = sample.value;
+    let p = if value == 0.0 {
+        1.0
+    } else {
+        let t = StudentsT::new(0.0, 1.0, freedom).map_err(|_| StatsError::StatisticNotFinite)?;
+        (2.0 * t.sf(value.abs() / standard_error)).clamp(f64::MIN_POSITIVE, 1.0)
+    };
+    Ok(RatioTest {
+        value,
+        standard_error,
+        freedom,
+        p,
+    })
+}
+
+impl RatioTest {
+    /// The smallest distance from zero that a test at level `alpha` would have found with
+    /// probability `power`: `s (t + Φ⁻¹(power))`, `t` Student's quantile at `1 - alpha/2`.
+    ///
+    /// # Errors
+    /// [`StatsError::BadAlpha`], [`StatsError::BadProbability`] for a `power` outside `[0.5, 1)`.
+    ///
+    /// ```
+    /// use harness_stats::{Block, ratio_test};
+    ///
+    /// let blocks = [1.0, 2.0, 3.0].map(|numerator| Block { numerator, denominator: 1.0 });
+    /// assert!(ratio_test(&blocks)?.detectable(0.05, 0.8)? > 2.5);
+    /// # Ok::<(), harness_stats::StatsError>(())
+    /// ```
+    pub fn detectable(&self, alpha: f64, power: f64) -> Result<f64, StatsError> {
+        if !(0.5..1.0).contains(&power) {
+            return Err(StatsError::BadProbability { p: power });
+        }
+        check_alpha(alpha)?;
+        let t = StudentsT::new(0.0, 1.0, self.freedom)
+            .map_err(|_| StatsError::StatisticNotFinite)?
+            .inverse_cdf(1.0 - alpha / 2.0);
+        finite(self.standard_error * (t + Normal::standard().inverse_cdf(power)))
     }
 }
 

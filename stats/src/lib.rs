@@ -17,6 +17,7 @@
 //! | question | function |
 //! |---|---|
 //! | are two samples different, and by how much? | [`mann_whitney`], [`hodges_lehmann`]; if not, what would have shown: [`detectable_shift`] |
+//! | does a mean over dependent samples differ from zero (differences on the same tokens)? | [`ratio_test`] |
 //! | is one of two engines right more often, on the same questions? | [`mcnemar`] |
 //! | which of many tests are significant together? | [`holm`] (no false alarm), [`benjamini_hochberg`] (few) |
 //! | do enough queries meet a latency limit? | [`min_queries`], [`max_over_limit`] |
@@ -69,7 +70,7 @@ mod summary;
 mod validity;
 mod warm_up;
 
-pub use blocks::{BCA_FROM_BLOCKS, Block, ratio_interval};
+pub use blocks::{BCA_FROM_BLOCKS, Block, RatioTest, ratio_interval, ratio_test};
 pub use bootstrap::{BootstrapOptions, bootstrap_interval};
 pub use change_points::{ChangePoint, ChangePointOptions, Direction, e_divisive, pelt};
 pub use error::StatsError;

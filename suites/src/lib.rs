@@ -28,7 +28,9 @@ mod text;
 pub use accuracy::ItemsError;
 pub use cell::{Cell, Defaults, Input, Open, Role, Shard, SuiteError, Variant};
 pub use logits_file::{LogitsFile, LogitsFileError, LogitsWriter};
-pub use measurement::{Better, Comparison, Gate, Label, Measurement, Sample, Series};
+pub use measurement::{
+    Basis, Better, Blocks, Comparison, Gate, Label, Measurement, Paired, Sample, Series, Statistic,
+};
 pub use settings::{Setting, SettingError, Settings};
 pub use text::{TextError, Windows};
 
@@ -63,6 +65,12 @@ pub trait Suite: Sync {
     /// one whose model has another tokenizer is skipped.
     fn compares_tokens(&self) -> bool {
         true
+    }
+
+    /// What its figures rest on that say nothing of it themselves, e.g.
+    /// [`Basis::Machine`] where times are measured.
+    fn basis(&self) -> Option<Basis> {
+        None
     }
 
     /// Runs one cell, and returns the figures that rest on more than samples.

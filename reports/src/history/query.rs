@@ -152,6 +152,8 @@ pub(super) fn record(store: &mut Store, run: RunId) -> Result<RunRecord, History
                 why: row.optional_text(11)?,
                 headline: row.int(12)? != 0,
                 ranks: row.int(13)? != 0,
+                // Of use beside the samples alone, which stay in the run's folder.
+                basis: None,
             };
             if let Some(&place) = places.get(&row.int(0)?) {
                 cells[place].metrics.push(metric);

@@ -245,6 +245,7 @@ fn read_point(points: &In) -> Result<Metric, HistoryError> {
         why: optional(12)?,
         headline: points.parse(13)?,
         ranks: points.parse(14)?,
+        basis: None,
     })
 }
 

@@ -43,6 +43,7 @@ pub(crate) fn record() -> RunRecord {
         why: (verdict != Verdict::Info).then(|| "derived".into()),
         headline: true,
         ranks: false,
+        basis: None,
     };
     let crash = Failure {
         kind: "crash".into(),

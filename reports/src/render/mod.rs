@@ -10,7 +10,7 @@ mod table;
 
 pub use self::csv::csv;
 pub use self::junit::junit;
-pub(crate) use self::markdown::escape as escaped;
+pub(crate) use self::markdown::escape;
 pub use self::markdown::markdown;
 pub use self::number::number;
 pub use self::table::{Style, table};

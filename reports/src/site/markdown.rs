@@ -73,7 +73,7 @@ fn table(text: &mut String, changes: &[Change]) {
             &change.relative_text,
             &change.commits,
         ];
-        let cells = cells.map(render::escaped);
+        let cells = cells.map(render::escape);
         let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     if changes.len() > MOST_CHANGES {
@@ -86,7 +86,7 @@ fn table(text: &mut String, changes: &[Change]) {
 }
 
 fn heading(text: &mut String, run: &RunHead) {
-    let branch = render::escaped(run.branch());
+    let branch = render::escape(run.branch());
     let _ = writeln!(
         text,
         "\n## Run of {} on {branch} {}\n",
@@ -108,7 +108,7 @@ fn plots(
             let mut file = output.file(&place)?;
             let done = (file.write_all(plot.draw().file().as_bytes())).and_then(|()| file.flush());
             done.map_err(failed(place.as_ref()))?;
-            let _ = writeln!(text, "\n![{}]({place})", render::escaped(&plot.title));
+            let _ = writeln!(text, "\n![{}]({place})", render::escape(&plot.title));
         }
     }
     Ok(())

@@ -11,7 +11,9 @@ use stats::{
 };
 
 use super::items::ALL;
-use crate::{Better, Comparison, Gate, Label, Measurement, Series};
+use crate::{
+    Basis, Better, Blocks, Comparison, Gate, Label, Measurement, Paired, Series, Statistic,
+};
 
 /// What figures need to know of the settings.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +103,9 @@ impl Group<'_> {
                 continue;
             }
             let right = ours.values().filter(|repeats| repeats[0] == 1.0).count() as u64;
-            figures.push(self.share(names.accuracy, right, ours.len() as u64));
+            let mut accuracy = self.share(names.accuracy, right, ours.len() as u64);
+            accuracy.basis = Some(self.basis(names.sample));
+            figures.push(accuracy);
             if let Some(baseline) = baseline {
                 figures.extend(self.compared(&names, &ours, &self.values(baseline, names.sample)));
             }
@@ -110,6 +114,18 @@ impl Group<'_> {
             figures.extend(self.consistency(samples));
         }
         figures
+    }
+
+    /// Answers to the same items; of several to one item the first counts.
+    fn basis(&self, samples: &'static str) -> Basis {
+        Basis::Paired(Paired {
+            samples: samples.into(),
+            cases: (self.cases.iter())
+                .map(|case| Label::from((*case).to_owned()))
+                .collect(),
+            statistic: Statistic::Share,
+            blocks: Blocks::Length(self.rule.repeats),
+        })
     }
 
     fn values(&self, samples: &Series, metric: &str) -> ByItem {
@@ -167,12 +183,15 @@ impl Group<'_> {
             });
             drop.headline = self.name == ALL;
         }
-        vec![
+        // Against the baseline of this run; between runs, the accuracy itself tells.
+        [
             drop,
             figure(names.losses, "items", lower, losses as f64),
             figure(names.gains, "items", Better::Higher, gains as f64),
             figure(names.p, "probability", Better::Higher, test.p),
         ]
+        .map(Measurement::aside)
+        .into()
     }
 
     /// Whether answers were the same every time.

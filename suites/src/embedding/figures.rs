@@ -6,7 +6,7 @@ use stats::{
 };
 
 use super::agreement::Agreement;
-use crate::{Better, Comparison, Gate, Measurement};
+use crate::{Basis, Better, Blocks, Comparison, Gate, Measurement, Paired, Statistic};
 
 const CONFIDENCE: f64 = 0.95;
 
@@ -56,9 +56,11 @@ pub(super) fn all(case: &'static str, texts: &[Agreement], demands: Demands) -> 
     };
     let mean = |metric: &'static str, values: Vec<f64>| {
         let (value, interval) = ratio(&values.iter().copied().map(one).collect::<Vec<_>>());
+        let samples = metric.strip_suffix("_mean").unwrap_or(metric);
         Measurement {
             interval,
             n: values.len() as u64,
+            basis: Some(paired(samples, Statistic::Mean)),
             ..figure(metric, "1", higher, value)
         }
     };
@@ -78,6 +80,7 @@ pub(super) fn all(case: &'static str, texts: &[Agreement], demands: Demands) -> 
     all.push(Measurement {
         interval: wilson_interval(same, n, CONFIDENCE).ok(),
         headline: true,
+        basis: Some(paired("same_nearest", Statistic::Share)),
         ..figure("same_nearest", "share", higher, same as f64 / n as f64)
     });
     let overlaps: Vec<f64> = texts.iter().filter_map(|t| t.nearest_overlap).collect();
@@ -93,6 +96,16 @@ pub(super) fn all(case: &'static str, texts: &[Agreement], demands: Demands) -> 
         all.push(tau);
     }
     all
+}
+
+/// Samples of the same texts, each independent of the others.
+fn paired(samples: &'static str, statistic: Statistic) -> Basis {
+    Basis::Paired(Paired {
+        samples: samples.into(),
+        cases: Vec::new(),
+        statistic,
+        blocks: Blocks::Length(1),
+    })
 }
 
 fn one(value: f64) -> Block {

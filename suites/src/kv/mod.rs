@@ -12,7 +12,9 @@ mod theory;
 use engine::{Capability, Model, TokenId};
 
 use crate::text;
-use crate::{Cell, Input, Measurement, Sample, Setting, SettingError, Settings, Suite, SuiteError};
+use crate::{
+    Basis, Cell, Input, Measurement, Sample, Setting, SettingError, Settings, Suite, SuiteError,
+};
 use reading::Reading;
 use theory::Theory;
 
@@ -92,6 +94,10 @@ impl Suite for Kv {
         let text = text::named_or(path, input.defaults.text)?;
         text::stream(&text, input.tokenizer, 1).map_err(|error| error.in_file(path))?;
         Ok(())
+    }
+
+    fn basis(&self) -> Option<Basis> {
+        Some(Basis::Machine)
     }
 
     fn run(&self, cell: &mut Cell<'_>) -> Result<Vec<Measurement>, SuiteError> {

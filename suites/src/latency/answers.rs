@@ -246,5 +246,6 @@ fn warm_up_figure(case: &str, start: Start, requests: usize) -> Measurement {
             start.repetitions as f64,
             requests as u64,
         )
+        .aside()
     }
 }

@@ -102,7 +102,7 @@ pub(super) fn outliers(case: &str, what: &str, sorted_ns: &[f64]) -> Vec<Measure
         let metric = format!("{what}_outliers_{class}");
         let n = sorted_ns.len() as u64;
         let better = Better::Lower;
-        Measurement::new(case.to_owned(), metric, "samples", better, count as f64, n)
+        Measurement::new(case.to_owned(), metric, "samples", better, count as f64, n).aside()
     })
     .collect()
 }
@@ -138,6 +138,7 @@ pub(super) fn validity(case: &str, shortfalls: &[String], n: usize) -> Measureme
             value,
             n as u64,
         )
+        .aside()
     }
 }
 

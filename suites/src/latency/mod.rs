@@ -33,7 +33,7 @@ pub use clock::{Clock, MonotonicClock};
 pub use laps::Laps;
 pub use request::request;
 
-use crate::{Better, Cell, Input, Measurement, Sample, Setting, Suite, SuiteError};
+use crate::{Basis, Better, Cell, Input, Measurement, Sample, Setting, Suite, SuiteError};
 use overhead::Overhead;
 use plan::Plan;
 use surroundings::Before;
@@ -68,6 +68,10 @@ impl Suite for Latency {
             .settings
             .refuse_unknown(self.name(), self.settings())?;
         Plan::read(input).map(drop)
+    }
+
+    fn basis(&self) -> Option<Basis> {
+        Some(Basis::Machine)
     }
 
     fn run(&self, cell: &mut Cell<'_>) -> Result<Vec<Measurement>, SuiteError> {

@@ -105,7 +105,7 @@ fn figure(
     better: Better,
     value: f64,
 ) -> Measurement {
-    Measurement::new(CASE, metric, unit, better, value, 1)
+    Measurement::new(CASE, metric, unit, better, value, 1).aside()
 }
 
 #[cfg(test)]

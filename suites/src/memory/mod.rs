@@ -12,8 +12,8 @@ use crate::reading::{last_row, told};
 use crate::settings::within;
 use crate::text::{self, MOST_TOKENS};
 use crate::{
-    Better, Cell, Comparison, Gate, Input, Measurement, Sample, Setting, SettingError, Settings,
-    Suite, SuiteError,
+    Basis, Better, Cell, Comparison, Gate, Input, Measurement, Sample, Setting, SettingError,
+    Settings, Suite, SuiteError,
 };
 use snapshot::Snapshot;
 use stats::{Estimate, theil_sen};
@@ -91,6 +91,10 @@ impl Suite for Memory {
             .settings
             .refuse_unknown(self.name(), self.settings())?;
         Plan::read(input).map(drop)
+    }
+
+    fn basis(&self) -> Option<Basis> {
+        Some(Basis::Machine)
     }
 
     fn run(&self, cell: &mut Cell<'_>) -> Result<Vec<Measurement>, SuiteError> {

@@ -4,7 +4,7 @@ use stats::{Block, percentile};
 
 use super::interval_of_mean;
 use crate::distribution::{compare, flip_probability, top5};
-use crate::{Better, Comparison, Gate, Measurement};
+use crate::{Basis, Better, Blocks, Comparison, Gate, Measurement, Paired, Statistic};
 
 /// One position, baseline against candidate. Everything is computed in f64.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +97,23 @@ impl Divergence {
             .collect()
     }
 
+    /// Samples of the tokens of windows of one length.
+    fn basis(&self, metric: &str) -> Option<Basis> {
+        let samples = match metric {
+            "kl_mean" => "kl",
+            "same_top1" => "same_top1",
+            "same_top5" => "same_top5",
+            _ => return None,
+        };
+        let length = self.starts.get(1).copied().unwrap_or(self.rows.len());
+        Some(Basis::Paired(Paired {
+            samples: samples.into(),
+            cases: Vec::new(),
+            statistic: Statistic::Mean,
+            blocks: Blocks::Length(length as u64),
+        }))
+    }
+
     /// The suite's figures and their gates.
     pub(super) fn measurements(&self, nmse_bound: f64, because: &str) -> Vec<Measurement> {
         let n = self.rows.len();
@@ -113,6 +130,7 @@ impl Divergence {
             Measurement {
                 interval: interval_of_mean(&blocks),
                 headline,
+                basis: self.basis(metric),
                 ..Measurement::new(super::CASE, metric, unit, better, value, n as u64)
             }
         };

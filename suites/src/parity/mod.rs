@@ -21,8 +21,8 @@ use crate::distribution::log_probability;
 use crate::logits_file::{LogitsFile, LogitsWriter, write_tokens};
 use crate::text::{self, Windows};
 use crate::{
-    Better, Cell, Comparison, Gate, Input, Measurement, Role, Sample, Setting, SettingError, Suite,
-    SuiteError,
+    Basis, Better, Cell, Comparison, Gate, Input, Measurement, Role, Sample, Setting, SettingError,
+    Suite, SuiteError,
 };
 use bisect::{BISECT, BISECT_TOKENS};
 pub(crate) use divergence::centred_energies;
@@ -399,6 +399,7 @@ fn differing_logits(first: &Logits, repeated: &Logits) -> Measurement {
             bound: 0.0,
             because: "an engine gives the same bits for the same tokens".into(),
         }),
+        basis: Some(Basis::Exact),
         ..Measurement::new(
             "repeat",
             "differing_logits",

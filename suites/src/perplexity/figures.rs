@@ -12,7 +12,7 @@ use stats::{
 };
 
 use super::Allowance;
-use crate::{Better, Comparison, Gate, Measurement, Series};
+use crate::{Basis, Better, Blocks, Comparison, Gate, Measurement, Paired, Series, Statistic};
 
 /// All figures of a cell; see the module for what the samples are.
 pub(super) fn all(
@@ -226,6 +226,7 @@ impl Figures<'_> {
         let mut figure = self.figure("bits_per_weight", "bit", Better::Lower, bits, None);
         figure.n = 1;
         figure.headline = true;
+        figure.basis = Some(Basis::Exact);
         Some(figure)
     }
 
@@ -292,6 +293,7 @@ impl Figures<'_> {
         let n = self.tokens.nll.len() as u64;
         Measurement {
             interval,
+            basis: basis(metric),
             ..Measurement::new(self.case, metric, unit, better, value, n)
         }
     }
@@ -299,6 +301,29 @@ impl Figures<'_> {
 
 /// Level of every interval; [`BootstrapOptions`] has the same.
 const CONFIDENCE: f64 = 0.95;
+
+/// What a figure rests on. Those against the baseline are asides: between runs, the figures of
+/// the engine itself tell more.
+fn basis(metric: &str) -> Option<Basis> {
+    let of = |samples: &'static str, statistic| {
+        Some(Basis::Paired(Paired {
+            samples: samples.into(),
+            cases: Vec::new(),
+            statistic,
+            blocks: Blocks::StartOf("text_bytes".into()),
+        }))
+    };
+    match metric {
+        "ppl" => of("nll", Statistic::ExpMean),
+        "bits_per_token" => of("nll", Statistic::Mean),
+        "kld_mean" | "cost_per_byte" => of("kld", Statistic::Mean),
+        "same_top" => of("same_top", Statistic::Mean),
+        "same_top5" => of("same_top5", Statistic::Mean),
+        "ln_ratio" | "delta_pct" | "bits_per_byte" => Some(Basis::Aside),
+        _ if metric.ends_with("_naive") || metric.starts_with("delta_p_") => Some(Basis::Aside),
+        _ => None,
+    }
+}
 
 /// `Σ numerators / Σ denominators` with the interval by blocks.
 fn over(blocks: &[Block]) -> Pair {

@@ -14,7 +14,9 @@ use engine::{Model, TokenId};
 
 use crate::settings::within;
 use crate::text::{self, MOST_TOKENS};
-use crate::{Cell, Input, Measurement, Sample, Setting, SettingError, Settings, Suite, SuiteError};
+use crate::{
+    Basis, Cell, Input, Measurement, Sample, Setting, SettingError, Settings, Suite, SuiteError,
+};
 use conditions::Watch;
 use cycle::Cycle;
 
@@ -118,6 +120,10 @@ impl Suite for Soak {
             .settings
             .refuse_unknown(self.name(), self.settings())?;
         Plan::read(input).map(drop)
+    }
+
+    fn basis(&self) -> Option<Basis> {
+        Some(Basis::Machine)
     }
 
     fn run(&self, cell: &mut Cell<'_>) -> Result<Vec<Measurement>, SuiteError> {

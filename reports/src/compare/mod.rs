@@ -1,0 +1,401 @@
+//! What changed from some runs of one build to some runs of another, and how sure that is.
+//!
+//! Each side is one run or several of the same build. What a machine measures differs from run to
+//! run, so there the runs are the independent units and not the samples within them (T. Kalibera,
+//! R. Jones, "Rigorous benchmarking in reasonable time", ISMM 2013); what an engine answers to
+//! given tokens does not, and is held against each other token by token. [`Basis`] says which of
+//! the two a figure is.
+//!
+//! [`Basis`]: crate::Basis
+
+mod effect;
+mod evidence;
+mod pairs;
+mod render;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use stats::{benjamini_hochberg, holm};
+
+use crate::{Better, GitRevision, StoredRun};
+use effect::{Effect, Threshold};
+use evidence::Finding;
+pub use evidence::Method;
+use pairs::Pair;
+pub use render::{csv, junit, markdown, table};
+
+/// Version of the layout of a comparison as JSON and CSV. It rises when a field changes its
+/// meaning or goes; new fields do not raise it.
+pub const COMPARISON_SCHEMA: u32 = 1;
+
+/// Power at which the detectable effect is told.
+pub const POWER: f64 = 0.8;
+
+/// How to judge.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// Chance of a false alarm that is put up with, over all figures together.
+    pub alpha: f64,
+    /// How p-values are adjusted for their number.
+    pub adjust: Adjust,
+    /// Effect that matters, in per cent or, of shares, in points; by the kind of figure if `None`.
+    pub threshold_pct: Option<f64>,
+}
+
+impl Default for Options {
+    /// 5 %, Holm, thresholds by the kind of figure.
+    fn default() -> Self {
+        Self {
+            alpha: 0.05,
+            adjust: Adjust::Holm,
+            threshold_pct: None,
+        }
+    }
+}
+
+/// How p-values are adjusted for their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Adjust {
+    /// No false alarm among all figures, but with probability alpha.
+    Holm,
+    /// A share alpha of false alarms among all alarms (Benjamini and Hochberg).
+    Bh,
+    /// Not at all: each figure has its own false alarms.
+    None,
+}
+
+impl Adjust {
+    /// The name used in every format.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Adjust::Holm => "holm",
+            Adjust::Bh => "bh",
+            Adjust::None => "none",
+        }
+    }
+
+    /// The level that the smallest of `tests` p-values has to meet.
+    fn level(self, alpha: f64, tests: usize) -> f64 {
+        match self {
+            Adjust::None => alpha,
+            Adjust::Holm | Adjust::Bh => alpha / tests.max(1) as f64,
+        }
+    }
+
+    fn apply(self, p_values: &[f64]) -> Vec<f64> {
+        let adjusted = match self {
+            Adjust::Holm => holm(p_values),
+            Adjust::Bh => benjamini_hochberg(p_values),
+            Adjust::None => return p_values.to_vec(),
+        };
+        // Tests give p-values between 0 and 1.
+        adjusted.unwrap_or_else(|_| vec![1.0; p_values.len()])
+    }
+}
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// [`COMPARISON_SCHEMA`] of the writer.
+    pub schema: u32,
+    /// Chance of a false alarm over all figures together.
+    pub alpha: f64,
+    /// How p-values are adjusted.
+    pub adjust: Adjust,
+    /// Number of p-values.
+    pub tests: usize,
+    /// Runs of the one build.
+    pub base: Vec<RunName>,
+    /// Runs of the other.
+    pub head: Vec<RunName>,
+    /// One a figure, in the order of the records.
+    pub rows: Vec<Row>,
+}
+
+/// Which run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunName {
+    /// Folder of the record.
+    pub folder: PathBuf,
+    /// When it began.
+    pub started: Timestamp,
+    /// Revision of the project that it was started in.
+    pub project: Option<GitRevision>,
+    /// Fingerprint of its machine.
+    pub machine: String,
+}
+
+/// One figure on both sides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The cell: suite and engine.
+    pub cell: String,
+    /// `suite.case.metric`.
+    pub metric: String,
+    /// Unit of the values and the shift.
+    pub unit: String,
+    /// Which direction is good.
+    pub better: Better,
+    /// Whether it makes headlines.
+    pub headline: bool,
+    /// The figure of the one build: the median over its runs.
+    pub base: Option<f64>,
+    /// The figure of the other build.
+    pub head: Option<f64>,
+    /// Runs that have it.
+    pub base_runs: usize,
+    /// Runs that have it.
+    pub head_runs: usize,
+    /// Samples a run that it rests on: the fewest of any run.
+    pub n: u64,
+    /// How they were held against each other.
+    pub method: Option<Method>,
+    /// By how much larger the second is, as the method estimates it.
+    pub shift: Option<f64>,
+    /// Lower end of the shift's interval, at a confidence of `1 - alpha`.
+    pub shift_low: Option<f64>,
+    /// Upper end.
+    pub shift_high: Option<f64>,
+    /// The shift in per cent of `base` or, of shares, in percentage points.
+    pub effect: Option<f64>,
+    /// `%` or `pp`.
+    pub effect_unit: String,
+    /// The effect from which on it matters, in the same unit.
+    pub threshold: f64,
+    /// p-value of no difference.
+    pub p: Option<f64>,
+    /// The same, adjusted for the number of figures.
+    pub p_adjusted: Option<f64>,
+    /// Smallest effect that would have been found with probability [`POWER`], in the same unit.
+    pub detectable: Option<f64>,
+    /// What it comes to.
+    pub outcome: Outcome,
+    /// Why it cannot be compared, or what else to know.
+    pub why: Option<String>,
+}
+
+/// What became of a figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is worse: significantly so, and by as much as matters.
+    Regressed,
+    /// It is better, in the same sense.
+    Improved,
+    /// Neither.
+    NoChange,
+    /// It cannot be told.
+    NotComparable,
+}
+
+impl Outcome {
+    /// The name that people read.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Regressed => "regressed",
+            Outcome::Improved => "improved",
+            Outcome::NoChange => "no change",
+            Outcome::NotComparable => "not comparable",
+        }
+    }
+}
+
+/// Runs that cannot be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum CompareError {
+    /// One run counts once.
+    #[error("{0} is given twice on one side; a run counts once")]
+    Twice(PathBuf),
+    /// There is nothing on one side.
+    #[error("{0} has no run")]
+    Empty(&'static str),
+}
+
+/// Holds the runs of one build against those of another.
+///
+/// # Errors
+/// [`CompareError`] when a side has no run, or the same one twice.
+pub fn compare(
+    base: &[StoredRun],
+    head: &[StoredRun],
+    options: Options,
+) -> Result<Comparison, CompareError> {
+    for (side, name) in [(base, "BASE"), (head, "HEAD")] {
+        let mut seen = HashSet::new();
+        if side.is_empty() {
+            return Err(CompareError::Empty(name));
+        }
+        if let Some(run) = side.iter().find(|run| !seen.insert(&run.folder)) {
+            return Err(CompareError::Twice(run.folder.clone()));
+        }
+    }
+    let pairs = pairs::pairs(base, head);
+    let mut findings: Vec<Result<Finding, String>> = pairs
+        .iter()
+        .map(|pair| evidence::find(pair, options.alpha))
+        .collect();
+    leave_out_hopeless(&mut findings, options);
+
+    let p_values: Vec<f64> = findings.iter().flatten().filter_map(|f| f.p).collect();
+    let tests = p_values.len();
+    let mut adjusted = options.adjust.apply(&p_values).into_iter();
+    let rows = pairs
+        .iter()
+        .zip(findings)
+        .map(|(pair, finding)| match finding {
+            Err(why) => not_comparable(pair, why, options),
+            Ok(finding) => {
+                let p_adjusted = finding.p.and_then(|_| adjusted.next());
+                let level = options.adjust.level(options.alpha, tests);
+                judged(pair, &finding, p_adjusted, level, options)
+            }
+        })
+        .collect();
+    let names = |side: &[StoredRun]| side.iter().map(run_name).collect();
+    Ok(Comparison {
+        schema: COMPARISON_SCHEMA,
+        alpha: options.alpha,
+        adjust: options.adjust,
+        tests,
+        base: names(base),
+        head: names(head),
+        rows,
+    })
+}
+
+impl Comparison {
+    /// How many rows have this outcome.
+    #[must_use]
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.of(outcome).count()
+    }
+
+    /// Rows of this outcome, headlines first.
+    pub fn of(&self, outcome: Outcome) -> impl Iterator<Item = &Row> {
+        let with = move |headline| {
+            let rows = self.rows.iter();
+            rows.filter(move |row| row.outcome == outcome && row.headline == headline)
+        };
+        with(true).chain(with(false))
+    }
+}
+
+/// A test of so few runs that not even the clearest difference could be significant is no test:
+/// it is left out, and the others need not be adjusted for it (R. E. Tarone, Biometrics 46, 1990).
+fn leave_out_hopeless(findings: &mut [Result<Finding, String>], options: Options) {
+    let tests = (findings.iter().flatten())
+        .filter(|finding| finding.p.is_some())
+        .count();
+    let level = options.adjust.level(options.alpha, tests);
+    for finding in findings {
+        if let Ok(Finding {
+            runs: Some((base, head)),
+            ..
+        }) = *finding
+            && evidence::least_p(base, head) > level
+        {
+            let needed = (2..1_000).find(|&n| evidence::least_p(n, n) <= level);
+            let needed = needed.map_or(String::from("more"), |n| n.to_string());
+            *finding = Err(format!(
+                "{base} against {head} runs cannot tell a change from what differs from run to \
+                 run, not among {tests} tests; {needed} runs a side can"
+            ));
+        }
+    }
+}
+
+fn judged(
+    pair: &Pair<'_>,
+    finding: &Finding,
+    p_adjusted: Option<f64>,
+    level: f64,
+    options: Options,
+) -> Row {
+    let mut row = row(pair, options);
+    let effect = Effect::of(&pair.unit);
+    let (base, head) = (row.base.unwrap_or(f64::NAN), row.head.unwrap_or(f64::NAN));
+    let percent = |shift: f64| effect.size(shift, base);
+    row.method = Some(finding.method);
+    row.shift = Some(finding.shift);
+    row.shift_low = finding.interval.map(|interval| interval.0);
+    row.shift_high = finding.interval.map(|interval| interval.1);
+    row.effect = percent(finding.shift);
+    row.p = finding.p;
+    row.p_adjusted = p_adjusted;
+    row.detectable = finding.detectable(level, POWER).and_then(percent);
+    let significant = match p_adjusted {
+        Some(p) => p <= options.alpha,
+        // What is exact needs no test.
+        None => finding.shift != 0.0,
+    };
+    let matters = effect.matters(finding.shift, base, head, row.threshold);
+    row.outcome = match (significant && matters, pair.better) {
+        (false, _) => Outcome::NoChange,
+        (true, Better::Equal) => Outcome::Regressed,
+        (true, Better::Lower) if finding.shift < 0.0 => Outcome::Improved,
+        (true, Better::Higher) if finding.shift > 0.0 => Outcome::Improved,
+        (true, _) => Outcome::Regressed,
+    };
+    row.why = finding.note.clone();
+    row
+}
+
+fn not_comparable(pair: &Pair<'_>, why: String, options: Options) -> Row {
+    Row {
+        outcome: match pair.broken {
+            true => Outcome::Regressed,
+            false => Outcome::NotComparable,
+        },
+        why: Some(why),
+        ..row(pair, options)
+    }
+}
+
+/// What is known without a comparison.
+fn row(pair: &Pair<'_>, options: Options) -> Row {
+    let all = || pair.base.iter().chain(&pair.head);
+    Row {
+        cell: pair.cell.clone(),
+        metric: pair.metric.clone(),
+        unit: pair.unit.clone(),
+        better: pair.better,
+        headline: pair.headline,
+        base: evidence::middle(&pair.base),
+        head: evidence::middle(&pair.head),
+        base_runs: pair.base.len(),
+        head_runs: pair.head.len(),
+        n: all().map(|seen| seen.metric.n).min().unwrap_or_default(),
+        method: None,
+        shift: None,
+        shift_low: None,
+        shift_high: None,
+        effect: None,
+        effect_unit: Effect::of(&pair.unit).unit().into(),
+        threshold: options
+            .threshold_pct
+            .unwrap_or_else(|| Threshold::of(pair.basis.as_ref())),
+        p: None,
+        p_adjusted: None,
+        detectable: None,
+        outcome: Outcome::NotComparable,
+        why: None,
+    }
+}
+
+fn run_name(run: &StoredRun) -> RunName {
+    let provenance = &run.record.provenance;
+    RunName {
+        folder: run.folder.clone(),
+        started: provenance.started,
+        project: provenance.project.clone(),
+        machine: provenance.machine.fingerprint.clone(),
+    }
+}
