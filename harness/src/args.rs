@@ -10,6 +10,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use engine::NumberFormat;
+use reports::history::DEFAULT_URL;
 use suites::Shard;
 use suites::generation::Sampling;
 
@@ -43,6 +44,7 @@ Examples:
   harness run --suite parity --set parity.ctx=512 --format junit > parity.xml
   harness run --suite perplexity --model f16.gguf --engine reference:weights=f16 \\
       --engine reference:weights=q4_0 --engine reference:weights=palette4-g16
+  harness history add .harness/runs/*
   harness golden record --model model.gguf --out goldens
   harness golden verify goldens --model model.gguf --engine reference:weights=q4_0
   harness report --out site
@@ -62,6 +64,8 @@ pub(crate) enum Command {
     Compare(CompareArguments),
     /// Make a site of runs: what changed, every metric over time, every run
     Report(ReportArguments),
+    /// Keep runs over time, and look at them
+    History(HistoryArguments),
     /// Record transcripts of generated text, and hold engines against them
     Golden(GoldenArguments),
     /// Look into a model
@@ -265,6 +269,96 @@ pub(crate) enum AdjustArgument {
     Bh,
     /// Not at all
     None,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArguments {
+    #[command(subcommand)]
+    pub(crate) command: HistoryCommand,
+
+    /// Where the history is: sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE
+    #[arg(long, global = true, value_name = "URL", default_value = DEFAULT_URL,
+          env = "HARNESS_HISTORY", hide_env_values = true)]
+    pub(crate) history: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HistoryCommand {
+    /// Add runs; one that is there already is left alone
+    Add {
+        /// Folders of records
+        #[arg(value_name = "RUN", required = true)]
+        runs: Vec<PathBuf>,
+    },
+    /// Show runs, or with --metric the figures of them
+    List(HistoryListArguments),
+    /// Write everything as CSV
+    Export {
+        /// Folder for runs.csv, cells.csv and points.csv; must not exist
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Add the runs of an export
+    Import {
+        /// Folder that an export has written
+        #[arg(value_name = "DIR")]
+        from: PathBuf,
+    },
+    /// Delete old runs; a run stays if either option keeps it
+    Prune(PruneArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryListArguments {
+    /// Runs of this branch
+    #[arg(long, value_name = "BRANCH")]
+    pub(crate) branch: Option<String>,
+
+    /// Runs of this commit; its beginning will do
+    #[arg(long, value_name = "COMMIT")]
+    pub(crate) revision: Option<String>,
+
+    /// Runs on this machine, by fingerprint (see `harness machine`)
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub(crate) machine: Option<String>,
+
+    /// Engine, by spec, or by id for all its specs
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) engine: Option<String>,
+
+    /// Model, by name or the beginning of its SHA-256
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+
+    /// Metrics, e.g. 'latency.*'
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) metric: Option<String>,
+
+    /// What to print
+    #[arg(long, value_enum, default_value_t = HistoryFormat::Table)]
+    pub(crate) format: HistoryFormat,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct PruneArguments {
+    /// Keep runs that began within so many days
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_days: Option<u32>,
+
+    /// Keep the last N runs of each branch on each machine
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_last: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HistoryFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// For spreadsheets
+    Csv,
 }
 
 const RUN_HELP: &str = "\

@@ -12,6 +12,7 @@ mod fetch;
 mod golden;
 #[cfg(feature = "dhat-heap")]
 mod heap;
+mod history;
 mod list;
 mod merge;
 mod model;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Merge(arguments) => merge::merge(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),
         Command::Report(arguments) => report::report(&arguments),
+        Command::History(arguments) => history::run(&arguments),
         Command::Golden(arguments) => golden::run(&arguments),
         Command::Model(arguments) => model::run(&arguments),
         Command::Engines(format) => list::engines(format.format),
