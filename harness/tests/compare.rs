@@ -1,0 +1,230 @@
+//! `harness compare` through the real binary, on a real record and planted changes of it.
+#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn harness(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(assert_cmd::cargo::cargo_bin!("harness"))
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// Standard output of a comparison that ends with `code`.
+#[track_caller]
+fn compare(folder: &Path, arguments: &[&str], code: i32) -> String {
+    let output = harness(folder, &[&["compare"], arguments].concat());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+    assert!(!error.contains("panicked"), "{error}");
+    String::from_utf8(output.stdout).unwrap() + &error
+}
+
+/// A record of suites perplexity and latency, made once for all tests.
+fn record() -> &'static Path {
+    static RECORD: OnceLock<TempDir> = OnceLock::new();
+    let folder = RECORD.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = [
+            "run",
+            "--suite",
+            "perplexity",
+            "--suite",
+            "latency",
+            "--quick",
+            "--engine",
+            "reference:weights=q4_k",
+            "--set",
+            "perplexity.chunks=6",
+            "--out",
+            "run",
+        ];
+        let output = harness(folder.path(), &arguments);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        folder
+    });
+    folder.path()
+}
+
+/// A copy of the record under `name`, its `run.json` changed.
+fn copy(to: &Path, name: &str, change: impl FnOnce(&mut Value)) -> String {
+    let (from, to) = (record().join("run"), to.join(name));
+    fs::create_dir(&to).unwrap();
+    fs::copy(from.join("samples.csv"), to.join("samples.csv")).unwrap();
+    let text = fs::read_to_string(from.join("run.json")).unwrap();
+    let mut run: Value = serde_json::from_str(&text).unwrap();
+    change(&mut run);
+    fs::write(to.join("run.json"), run.to_string()).unwrap();
+    name.into()
+}
+
+/// Every metric of the record with this name.
+fn each(run: &mut Value, name: &str, mut change: impl FnMut(&mut Value)) {
+    let mut found = false;
+    for cell in run["cells"].as_array_mut().unwrap() {
+        for metric in cell["metrics"].as_array_mut().unwrap() {
+            if metric["name"] == name {
+                change(metric);
+                found = true;
+            }
+        }
+    }
+    assert!(found, "no {name}");
+}
+
+const TIME: &str = "latency.decode.itl_p50_ns";
+
+/// Eight runs, each a little off the others, with one time multiplied.
+fn times(folder: &Path, name: &str, factor: f64) -> String {
+    let one = |i: u32| {
+        copy(folder, &format!("{name}{i}"), |run| {
+            each(run, TIME, |metric| {
+                metric["value"] = json!(1e6 * factor * (1.0 + f64::from(i) / 1e3));
+            });
+        })
+    };
+    (0..8).map(one).collect::<Vec<_>>().join(",")
+}
+
+#[test]
+fn a_record_has_not_changed_against_itself() {
+    let text = compare(record(), &["run", "run"], 0);
+    assert!(text.contains("0 regressed, 0 improved"), "{text}");
+    let json = compare(record(), &["run", "run", "--format", "json"], 0);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["schema"], 1);
+    let rows = json["rows"].as_array().unwrap();
+    let ppl = rows
+        .iter()
+        .find(|row| row["metric"] == "perplexity.llama_cpp.ppl");
+    assert_eq!(ppl.unwrap()["outcome"], "no_change");
+}
+
+#[test]
+fn a_planted_slowdown_is_named_and_ends_with_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (base, head) = (times(folder, "a", 1.0), times(folder, "b", 1.1));
+    let text = compare(folder, &[&base, &head], 1);
+    assert!(text.contains(TIME) && text.contains("+10"), "{text}");
+    let text = compare(folder, &[&head, &base], 0);
+    assert!(text.contains(" improved") && text.contains(TIME), "{text}");
+    let text = compare(folder, &[&base, &head, "--threshold-pct", "20"], 0);
+    assert!(text.contains("0 regressed"), "{text}");
+
+    let (first, rest) = base.split_once(',').unwrap();
+    let mut repeated = vec![first, head.as_str()];
+    for run in rest.split(',') {
+        repeated.extend(["--base", run]);
+    }
+    compare(folder, &repeated, 1);
+
+    // Every format tells.
+    let junit = compare(folder, &[&base, &head, "--format", "junit"], 1);
+    assert!(junit.contains("<failure message=\"regressed"), "{junit}");
+    let csv = compare(folder, &[&base, &head, "--format", "csv"], 1);
+    let rows = csv::Reader::from_reader(csv.as_bytes()).into_records();
+    let regressed = rows
+        .map(Result::unwrap)
+        .filter(|row| &row[20] == "regressed");
+    assert!(regressed.count() > 0);
+    let markdown = compare(folder, &[&base, &head, "--format", "markdown"], 1);
+    assert!(markdown.contains("<details>\n") || markdown.contains("<details><summary>"));
+}
+
+#[test]
+fn a_planted_loss_of_quality_shows_in_one_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = copy(folder.path(), "a", |_| ());
+    let head = copy(folder.path(), "b", |run| {
+        // exp of 0.02 more nats a token.
+        each(run, "perplexity.llama_cpp.ppl", |metric| {
+            metric["value"] = json!(metric["value"].as_f64().unwrap() * 0.02f64.exp());
+        });
+    });
+    let path = folder.path().join("b/samples.csv");
+    let mut rows = Vec::new();
+    for line in fs::read_to_string(&path).unwrap().lines() {
+        match line.rsplit_once(',') {
+            Some((head, value)) if head.contains(",nll,") => {
+                let value: f64 = value.parse().unwrap();
+                // The windows differ a little.
+                let window: u64 = head.rsplit(',').next().unwrap().parse().unwrap();
+                rows.push(format!(
+                    "{head},{}",
+                    value + 0.0199 + (window / 256 % 3) as f64 * 1e-4
+                ));
+            }
+            _ => rows.push(line.into()),
+        }
+    }
+    let text = rows.join("\n") + "\n";
+    fs::write(&path, &text).unwrap();
+    let json = folder.path().join("b/run.json");
+    let mut run: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+    run["samples_bytes"] = json!(text.len());
+    fs::write(&json, run.to_string()).unwrap();
+    let text = compare(folder.path(), &[&base, &head], 1);
+    assert!(
+        text.contains("perplexity.llama_cpp.ppl") && text.contains("+2.0"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_cannot_be_compared_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = copy(folder.path(), "a", |_| ());
+    let mut count = 0;
+    let mut reason = |change: fn(&mut Value), words: &str| {
+        count += 1;
+        let head = copy(folder.path(), &format!("b{count}"), change);
+        let text = compare(folder.path(), &[&base, &head, "--format", "csv"], 0);
+        assert!(text.contains(words), "no {words} in {text}");
+    };
+    reason(
+        |run| run["cells"][0]["model_sha256"] = json!("ff"),
+        "other models",
+    );
+    reason(
+        |run| run["provenance"]["settings"]["perplexity"]["ctx"] = json!("9"),
+        "perplexity.ctx is 256 and 9",
+    );
+    reason(
+        |run| run["provenance"]["machine"]["fingerprint"] = json!("other"),
+        "other machines",
+    );
+    reason(
+        |run| each(run, TIME, |metric| metric["value"] = json!(1.0)),
+        "1 against 1 runs cannot tell",
+    );
+    reason(
+        |run| drop(run["cells"].as_array_mut().unwrap().remove(0)),
+        "HEAD has no such cell",
+    );
+}
+
+#[test]
+fn bad_input_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = copy(folder.path(), "a", |_| ());
+    let newer = copy(folder.path(), "newer", |run| run["schema"] = json!(99));
+    for (arguments, words) in [
+        (vec!["a", newer.as_str()], "a newer harness wrote it"),
+        (vec!["a,a", "a"], "given twice"),
+        (vec!["a", "nowhere"], "nowhere"),
+        (vec!["a", "a", "--alpha", "2"], "--alpha"),
+        (vec!["a", "a", "--threshold-pct", "-1"], "threshold"),
+        (vec![base.as_str()], "HEAD"),
+    ] {
+        let text = compare(folder.path(), &arguments, 2);
+        assert!(text.contains(words), "{arguments:?}: {text}");
+    }
+}
