@@ -239,6 +239,7 @@ fn figure(name: String, value: f64) -> Metric {
         why: None,
         headline: false,
         ranks: false,
+        basis: None,
     }
 }
 

@@ -7,7 +7,7 @@
 //! that spells a special token is read as one, there as here.
 //!
 //! Templates come with models and are not trusted: they see the chat and nothing
-//! else, and stop after [`FUEL`] instructions. That bounds their time; what they
+//! else, and stop after five million instructions. That bounds their time; what they
 //! build in the meantime is bounded by the process's memory alone.
 
 use engine::{ChatTemplate, TokenId, Tokenizer, TokenizerError};

@@ -248,11 +248,14 @@ pub(super) fn each_series(
     Ok(())
 }
 
-/// The tracks in order, each with the name of its model, and the cells on them.
-fn tracks(
-    store: &mut Store,
-    filter: &Filter,
-) -> Result<(Vec<(Track, String)>, HashMap<i64, Place>), HistoryError> {
+/// Tracks in order, each with the name of its model, and the cells on them.
+type Tracks = (Vec<(Track, String)>, HashMap<i64, Place>);
+
+/// Ids and direction of metrics, by name and unit.
+type Metrics = BTreeMap<(String, String), (Vec<i64>, Better)>;
+
+/// The tracks that are wanted.
+fn tracks(store: &mut Store, filter: &Filter) -> Result<Tracks, HistoryError> {
     let condition = filter.condition()?;
     let mut tracks: BTreeMap<Track, (String, Vec<i64>)> = BTreeMap::new();
     let mut cells: HashMap<i64, Place> = HashMap::new();
@@ -300,12 +303,9 @@ fn tracks(
     Ok((ordered, cells))
 }
 
-/// Ids and direction of the metrics that are wanted, by name and unit. A metric
+/// The metrics that are wanted. A metric
 /// that has changed in something else has several ids.
-fn metrics(
-    store: &mut Store,
-    filter: &Filter,
-) -> Result<BTreeMap<(String, String), (Vec<i64>, Better)>, HistoryError> {
+fn metrics(store: &mut Store, filter: &Filter) -> Result<Metrics, HistoryError> {
     let mut metrics = BTreeMap::new();
     store.each(
         "SELECT id, name, unit, better FROM metric ORDER BY id",

@@ -16,6 +16,7 @@ use super::HistoryError;
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An open database.
+#[allow(clippy::large_enum_variant)] // A history has one.
 pub(super) enum Store {
     Sqlite(rusqlite::Connection),
     Postgres {

@@ -1,6 +1,6 @@
 //! A report as a static site: pages that need neither server nor network.
 //!
-//! [`write`] takes what a [`Source`] tells of runs and metrics, and makes a folder of it. Every page
+//! [`write()`] takes what a [`Source`] tells of runs and metrics, and makes a folder of it. Every page
 //! stands alone: its style, its script and its plots are inside. Metrics are visited one by one and
 //! written as they come, so memory is that of one metric and of the summaries.
 

@@ -19,7 +19,7 @@ fn meddle(url: &str, sql: &str) {
             .unwrap()
             .execute_batch(sql)
             .unwrap(),
-        None => postgres::Client::connect(url, postgres::NoTls)
+        None => ::postgres::Client::connect(url, ::postgres::NoTls)
             .unwrap()
             .batch_execute(&format!("SET search_path TO harness; {sql}"))
             .unwrap(),

@@ -164,6 +164,7 @@ pub(crate) fn metric(name: &str, unit: &str, value: f64) -> Metric {
         why: Some("because".into()),
         headline: true,
         ranks: false,
+        basis: None,
     }
 }
 

@@ -74,7 +74,7 @@ fn an_export_comes_back_to_the_byte(url: &str) {
                 already_there: 4
             }
         );
-        let mut records = |history: &mut History| -> Vec<RunRecord> {
+        let records = |history: &mut History| -> Vec<RunRecord> {
             let runs = history.runs(&Filter::default()).unwrap();
             runs.iter()
                 .map(|run| history.record(run.id).unwrap())
@@ -180,6 +180,7 @@ fn any_metric() -> impl Strategy<Value = Metric> {
                     why,
                     headline,
                     ranks,
+                    basis: None,
                 }
             },
         )

@@ -4,7 +4,7 @@
 //! would have said, the next token is the text's. Every position's logits are
 //! compared with the baseline's, so an error shows where it begins. Two more
 //! cases need no baseline: prefill against decode, and two runs bit by bit. On
-//! request [`bisect`] looks for the place where an engine goes wrong.
+//! request a bisection looks for the place where an engine goes wrong.
 
 mod bisect;
 mod divergence;
