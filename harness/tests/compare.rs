@@ -40,7 +40,7 @@ fn record() -> &'static Path {
             "latency",
             "--quick",
             "--engine",
-            "reference:weights=q4_k",
+            "reference:weights=q8_0",
             "--set",
             "perplexity.chunks=6",
             "--out",

@@ -5,10 +5,9 @@
 //! of a record but the raw samples, whose folder it names.
 //!
 //! ```no_run
-//! use reports::history::{Filter, History};
+//! use harness_reports::history::{DEFAULT_URL, Filter, History};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # use harness_reports as reports;
-//! let mut history = History::open(reports::history::DEFAULT_URL)?;
+//! let mut history = History::open(DEFAULT_URL)?;
 //! for series in history.series(&Filter::default())? {
 //!     println!("{}: {} points", series.key.metric, series.points.len());
 //! }

@@ -65,9 +65,11 @@ fn sqlite(path: &str, at: &str, create: bool) -> Result<Store, HistoryError> {
     connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(64);
     // FULL: what was reported as stored outlives a power cut. The cache is in KiB.
-    connection.execute_batch(
-        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -65536;",
-    )?;
+    connection
+        .execute_batch(
+            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -65536;",
+        )
+        .map_err(|error| foreign_or(error.into(), at))?;
     Ok(Store::Sqlite(connection))
 }
 
@@ -138,6 +140,18 @@ fn shown(url: &str) -> String {
     }
 }
 
+/// That the file is no database, if that is what SQLite says.
+fn foreign_or(error: HistoryError, at: &str) -> HistoryError {
+    match error {
+        HistoryError::Sqlite(error)
+            if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) =>
+        {
+            HistoryError::Foreign(at.into())
+        }
+        other => other,
+    }
+}
+
 /// The version of the schema, if there is one and this program knows it.
 fn found(store: &mut Store, at: &str) -> Result<Option<i64>, HistoryError> {
     let (marker, others) = match store {
@@ -154,14 +168,7 @@ fn found(store: &mut Store, at: &str) -> Result<Option<i64>, HistoryError> {
     };
     let marked = store
         .number(marker, &[])
-        .map_err(|error| match error {
-            HistoryError::Sqlite(error)
-                if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) =>
-            {
-                HistoryError::Foreign(at.into())
-            }
-            other => other,
-        })?
+        .map_err(|error| foreign_or(error, at))?
         .unwrap_or(0);
     if marked == 0 {
         return match store.number(others, &[])? {

@@ -49,14 +49,20 @@ pub(super) fn percentiles(case: &str, what: &str, sorted_ns: &[f64]) -> Vec<Meas
 
 /// The median of ascending durations, with its interval where there is one.
 pub(super) fn middle(case: &str, metric: &str, sorted_ns: &[f64]) -> Measurement {
-    Measurement {
-        interval: quantile_interval(sorted_ns, 0.5, CONFIDENCE).ok(),
-        ..duration(
-            case,
+    let n = sorted_ns.len();
+    match median(sorted_ns) {
+        Ok(value) => Measurement {
+            interval: quantile_interval(sorted_ns, 0.5, CONFIDENCE).ok(),
+            ..duration(case, metric.to_owned(), value, n)
+        },
+        Err(why) => Measurement::withheld(
+            case.to_owned(),
             metric.to_owned(),
-            median(sorted_ns).unwrap_or(f64::NAN),
-            sorted_ns.len(),
-        )
+            "ns",
+            Better::Lower,
+            n as u64,
+            why.to_string(),
+        ),
     }
 }
 
