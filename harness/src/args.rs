@@ -231,7 +231,7 @@ pub(crate) struct CompareArguments {
 
     /// Smallest effect that matters, in per cent or, of shares, in points [default: 5 for what a
     /// machine measures, 1 for what an engine answers, 0 for what never varies]
-    #[arg(long, value_name = "PCT")]
+    #[arg(long, value_name = "PCT", allow_negative_numbers = true)]
     pub(crate) threshold_pct: Option<f64>,
 
     /// How p-values are adjusted for the number of figures
@@ -239,7 +239,12 @@ pub(crate) struct CompareArguments {
     pub(crate) adjust: AdjustArgument,
 
     /// Chance of a false alarm, all figures together
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.05,
+        allow_negative_numbers = true
+    )]
     pub(crate) alpha: f64,
 
     /// Show every figure, not only those that changed
