@@ -35,7 +35,8 @@ pub struct Telemetry {
     pub work: Work,
 }
 
-/// What an engine was asked to do, as far as is known of one that died.
+/// What an engine was asked to do. One that died or was killed could not tell, and
+/// has its worker alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Work {
     /// Worker processes started: one, and one more if the baseline had to be run

@@ -99,7 +99,7 @@ pub(crate) enum Event {
     /// It is open.
     Opened,
     /// The measuring thread got on since the last one; steps done, in all.
-    Progress { done: u64, total: u64, work: Work },
+    Progress { done: u64, total: u64 },
     /// Raw samples, in order.
     Samples { samples: Vec<Sample> },
     /// The suite came to its end.
@@ -199,7 +199,6 @@ mod tests {
         Event::Progress {
             done,
             total: u64::MAX,
-            work: Work::default(),
         }
     }
 

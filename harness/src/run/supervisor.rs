@@ -127,6 +127,8 @@ fn observe(
 /// What is known of a worker while it runs.
 struct Watch {
     samples: Vec<Sample>,
+    /// Told at the end: of a worker that dies only that it was there. What it had
+    /// told until then would be a matter of luck.
     work: Work,
     opening: bool,
     started: bool,
@@ -210,10 +212,7 @@ impl Watch {
             }
             Event::Opening => self.opening = true,
             Event::Opened => self.opening = false,
-            Event::Progress { done, total, work } => {
-                self.work = work;
-                progress(done, total);
-            }
+            Event::Progress { done, total } => progress(done, total),
             Event::Samples { mut samples } => self.samples.append(&mut samples),
             Event::Done { measurements, work } => {
                 self.work = work;

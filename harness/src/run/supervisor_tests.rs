@@ -137,10 +137,9 @@ fn limits_are_kept() {
         budget: short,
         ..limits()
     };
-    let script = format!(
-        r#"while true; do echo '{{"event":"progress","done":1,"total":2,{WORK}}}'; sleep 0.05; done"#
-    );
-    let failure = failed(&script, &budget);
+    let script =
+        r#"while true; do echo '{"event":"progress","done":1,"total":2}'; sleep 0.05; done"#;
+    let failure = failed(script, &budget);
     assert_eq!(failure.kind, "timeout");
     assert!(failure.message.contains("--budget"), "{}", failure.message);
 

@@ -106,12 +106,9 @@ impl Pulse {
         }
     }
 
-    fn progress(&self) -> Event {
-        Event::Progress {
-            done: self.done.load(Relaxed),
-            total: self.total.load(Relaxed),
-            work: self.work(),
-        }
+    /// Steps done, and in all.
+    fn steps(&self) -> (u64, u64) {
+        (self.done.load(Relaxed), self.total.load(Relaxed))
     }
 }
 
@@ -119,7 +116,7 @@ impl Pulse {
 /// hang must look like one. Ends everything when the parent is gone, which shows
 /// at the other end of the pipe however it died.
 fn attend(lifeline: &OwnedFd, parent: &Parent, pulse: &Pulse) {
-    let mut told = pulse.progress();
+    let mut told = (pulse.steps(), pulse.work());
     loop {
         match poll(&mut [PollFd::new(lifeline, PollFlags::IN)], Some(&TICK)) {
             Ok(0) | Err(Errno::INTR) => {}
@@ -130,9 +127,10 @@ fn attend(lifeline: &OwnedFd, parent: &Parent, pulse: &Pulse) {
             },
             Err(_) => end(),
         }
-        let now = pulse.progress();
+        let now = (pulse.steps(), pulse.work());
         if now != told {
-            parent.tell(&now);
+            let (done, total) = now.0;
+            parent.tell(&Event::Progress { done, total });
             told = now;
         }
     }
