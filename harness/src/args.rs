@@ -229,7 +229,7 @@ pub(crate) struct CompareArguments {
     #[arg(long, value_name = "RUN")]
     pub(crate) head: Vec<PathBuf>,
 
-    /// Smallest effect that matters, in per cent or, of shares, in points [default: 5 for what a
+    /// Smallest effect that matters, in per cent or, of shares, in points [default: 2 for what a
     /// machine measures, 1 for what an engine answers, 0 for what never varies]
     #[arg(long, value_name = "PCT", allow_negative_numbers = true)]
     pub(crate) threshold_pct: Option<f64>,

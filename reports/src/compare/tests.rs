@@ -55,15 +55,15 @@ fn a_slowdown_over_several_runs_is_a_regression() {
 
 #[test]
 fn what_is_significant_but_small_is_no_change() {
-    let slower: Vec<f64> = (0..5).map(|i| 104.1 + f64::from(i) / 10.0).collect();
+    let near = |from: f64| -> Vec<f64> { (0..5).map(|i| from + f64::from(i) / 10.0).collect() };
     let options = |threshold_pct| Options {
         threshold_pct,
         ..Options::default()
     };
-    let (base, head) = (times("a", &STEADY), times("b", &slower));
+    let (base, head) = (times("a", &near(100.0)), times("b", &near(101.0)));
     let judged = |threshold| compare(&base, &head, options(threshold)).unwrap().rows[0].outcome;
     assert_eq!(judged(None), Outcome::NoChange);
-    assert_eq!(judged(Some(1.0)), Outcome::Regressed);
+    assert_eq!(judged(Some(0.5)), Outcome::Regressed);
 }
 
 #[test]
