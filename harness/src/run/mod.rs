@@ -40,6 +40,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit> {
     for warning in &provenance.machine.warnings {
         anstream::eprintln!("\x1b[33mwarning:\x1b[0m {warning}");
     }
+    // Before there is a record, so that none is left without a word.
+    let interrupt = Interrupt::listen()?;
     let (out, mut writer, finished) = match &arguments.resume {
         Some(folder) => {
             let (writer, stored) = resume::open(folder, &provenance)?;
@@ -51,15 +53,14 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit> {
         }
     };
     // Nothing is missing from a record that has come to its end.
-    if writer.record().provenance.ended.is_none() {
-        let interrupt = Interrupt::listen()?;
-        if !complete(&plan, &out, &mut writer, finished, &interrupt)? {
-            anstream::eprintln!(
-                "\ninterrupted; finished cells are in {}, and --resume goes on with them",
-                out.display()
-            );
-            return Ok(Exit::Interrupted);
-        }
+    if writer.record().provenance.ended.is_none()
+        && !complete(&plan, &out, &mut writer, finished, &interrupt)?
+    {
+        anstream::eprintln!(
+            "\ninterrupted; finished cells are in {}, and --resume goes on with them",
+            out.display()
+        );
+        return Ok(Exit::Interrupted);
     }
 
     print(writer.record(), arguments.format)?;
