@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -204,22 +205,12 @@ pub(crate) enum SiteFormat {
 #[command(after_long_help = COMPARE_HELP)]
 pub(crate) struct CompareArguments {
     /// Runs of the one build: folders of records, with commas between
-    #[arg(
-        value_name = "BASE",
-        required = true,
-        value_delimiter = ',',
-        num_args = 1
-    )]
-    pub(crate) first: Vec<PathBuf>,
+    #[arg(value_name = "BASE")]
+    pub(crate) first: RunList,
 
     /// Runs of the other build
-    #[arg(
-        value_name = "HEAD",
-        required = true,
-        value_delimiter = ',',
-        num_args = 1
-    )]
-    pub(crate) second: Vec<PathBuf>,
+    #[arg(value_name = "HEAD")]
+    pub(crate) second: RunList,
 
     /// Another run of the one build, repeatable
     #[arg(long, value_name = "RUN")]
@@ -254,6 +245,23 @@ pub(crate) struct CompareArguments {
     /// What to print
     #[arg(long, value_enum, default_value_t = RunFormat::Table)]
     pub(crate) format: RunFormat,
+}
+
+/// Folders with commas between.
+#[derive(Clone, Debug)]
+pub(crate) struct RunList(pub(crate) Vec<PathBuf>);
+
+impl FromStr for RunList {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let folders = text.split(',');
+        let named = |folder: &str| match folder {
+            "" => Err("a folder between two commas has no name"),
+            folder => Ok(folder.into()),
+        };
+        folders.map(named).collect::<Result<_, _>>().map(Self)
+    }
 }
 
 const COMPARE_HELP: &str = "\

@@ -34,8 +34,8 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<Exit> {
         },
         threshold_pct: arguments.threshold_pct,
     };
-    let base = runs(arguments.first.iter().chain(&arguments.base))?;
-    let head = runs(arguments.second.iter().chain(&arguments.head))?;
+    let base = runs(arguments.first.0.iter().chain(&arguments.base))?;
+    let head = runs(arguments.second.0.iter().chain(&arguments.head))?;
     let comparison = compare::compare(&base, &head, options)?;
     print(&comparison, arguments)?;
     Ok(match comparison.count(Outcome::Regressed) {

@@ -222,7 +222,9 @@ fn bad_input_is_refused() {
         (vec!["a", "nowhere"], "nowhere"),
         (vec!["a", "a", "--alpha", "2"], "--alpha"),
         (vec!["a", "a", "--threshold-pct", "-1"], "threshold"),
-        (vec![base.as_str()], "HEAD"),
+        (vec![base.as_str()], "<HEAD>"),
+        (vec!["a", "a", "a"], "unexpected argument"),
+        (vec!["a,,a", "a"], "no name"),
     ] {
         let text = compare(folder.path(), &arguments, 2);
         assert!(text.contains(words), "{arguments:?}: {text}");
