@@ -21,24 +21,35 @@ const MIGRATIONS: &[&str] = &[include_str!("migrations/1.sql")];
 /// Opens the history at `url`; `create` makes it if there is none.
 pub(super) fn open(url: &str, create: bool) -> Result<Store, HistoryError> {
     let at = shown(url);
+    connect(url, &at, create).map_err(|error| match error {
+        HistoryError::Sqlite(error)
+            if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) =>
+        {
+            HistoryError::Foreign(at)
+        }
+        other => other,
+    })
+}
+
+fn connect(url: &str, at: &str, create: bool) -> Result<Store, HistoryError> {
     let mut store = if let Some(path) = url.strip_prefix("sqlite:") {
-        sqlite(path, &at, create)?
+        sqlite(path, at, create)?
     } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        postgres(url, &at)?
+        postgres(url, at)?
     } else {
         let why = "it starts with neither sqlite: nor postgres://";
         return Err(HistoryError::Url {
-            url: at,
+            url: at.into(),
             why: why.into(),
         });
     };
-    if found(&mut store, &at)?.is_none() && !create {
-        return Err(HistoryError::Missing(at));
+    if found(&mut store, at)?.is_none() && !create {
+        return Err(HistoryError::Missing(at.into()));
     }
     if matches!(store, Store::Sqlite(_)) {
         write_ahead(&mut store)?;
     }
-    migrate(&mut store, &at)?;
+    migrate(&mut store, at)?;
     Ok(store)
 }
 
@@ -65,11 +76,9 @@ fn sqlite(path: &str, at: &str, create: bool) -> Result<Store, HistoryError> {
     connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(64);
     // FULL: what was reported as stored outlives a power cut. The cache is in KiB.
-    connection
-        .execute_batch(
-            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -65536;",
-        )
-        .map_err(|error| foreign_or(error.into(), at))?;
+    connection.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -65536;",
+    )?;
     Ok(Store::Sqlite(connection))
 }
 
@@ -140,41 +149,29 @@ fn shown(url: &str) -> String {
     }
 }
 
-/// That the file is no database, if that is what SQLite says.
-fn foreign_or(error: HistoryError, at: &str) -> HistoryError {
-    match error {
-        HistoryError::Sqlite(error)
-            if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) =>
-        {
-            HistoryError::Foreign(at.into())
-        }
-        other => other,
-    }
-}
-
 /// The version of the schema, if there is one and this program knows it.
 fn found(store: &mut Store, at: &str) -> Result<Option<i64>, HistoryError> {
-    let (marker, others) = match store {
-        Store::Sqlite(_) => (
-            "SELECT COUNT(*) FROM sqlite_master WHERE name = 'harness_history'",
-            "SELECT COUNT(*) FROM sqlite_master",
-        ),
-        // In PostgreSQL other tables have schemas of their own.
-        Store::Postgres { .. } => (
-            "SELECT COUNT(*) FROM pg_tables \
-             WHERE schemaname = 'harness' AND tablename = 'harness_history'",
-            "SELECT COUNT(*) FROM pg_tables WHERE schemaname = 'harness'",
-        ),
+    // In PostgreSQL other tables have schemas of their own.
+    let tables = match store {
+        Store::Sqlite(_) => "SELECT name FROM sqlite_master",
+        Store::Postgres { .. } => {
+            "SELECT CAST(tablename AS TEXT) AS name FROM pg_tables \
+                                   WHERE schemaname = 'harness'"
+        }
     };
-    let marked = store
-        .number(marker, &[])
-        .map_err(|error| foreign_or(error, at))?
-        .unwrap_or(0);
-    if marked == 0 {
-        return match store.number(others, &[])? {
-            None | Some(0) => Ok(None),
-            Some(_) => Err(HistoryError::Foreign(at.into())),
-        };
+    // In one statement, lest somebody make the history between two.
+    let counted = store.query(
+        &format!(
+            "SELECT COUNT(CASE WHEN name = 'harness_history' THEN 1 END), COUNT(*) \
+             FROM ({tables}) AS tables"
+        ),
+        &[],
+        |row| Ok((row.int(0)?, row.int(1)?)),
+    )?;
+    match counted.first() {
+        None | Some((0, 0)) => return Ok(None),
+        Some((0, _)) => return Err(HistoryError::Foreign(at.into())),
+        Some(_) => {}
     }
     let version = store.number("SELECT version FROM harness_history", &[])?;
     let known = MIGRATIONS.len() as i64;
