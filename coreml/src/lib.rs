@@ -1,0 +1,1 @@
+//! Core ML packages: what is in them, whether it is sound, and what it computes.

@@ -1,0 +1,91 @@
+//! `harness compare`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+
+use super::RunFormat;
+
+#[derive(Debug, Args)]
+#[command(after_long_help = COMPARE_HELP)]
+pub(crate) struct CompareArguments {
+    /// Runs of the one build: folders of records, with commas between
+    #[arg(value_name = "BASE")]
+    pub(crate) first: RunList,
+
+    /// Runs of the other build
+    #[arg(value_name = "HEAD")]
+    pub(crate) second: RunList,
+
+    /// Another run of the one build, repeatable
+    #[arg(long, value_name = "RUN")]
+    pub(crate) base: Vec<PathBuf>,
+
+    /// Another run of the other build, repeatable
+    #[arg(long, value_name = "RUN")]
+    pub(crate) head: Vec<PathBuf>,
+
+    /// Smallest effect that matters, in per cent or, of shares, in points [default: 2 for what a
+    /// machine measures, 1 for what an engine answers, 0 for what never varies]
+    #[arg(long, value_name = "PCT", allow_negative_numbers = true)]
+    pub(crate) threshold_pct: Option<f64>,
+
+    /// How p-values are adjusted for the number of figures
+    #[arg(long, value_enum, default_value_t = AdjustArgument::Holm)]
+    pub(crate) adjust: AdjustArgument,
+
+    /// Chance of a false alarm, all figures together
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.05,
+        allow_negative_numbers = true
+    )]
+    pub(crate) alpha: f64,
+
+    /// Show every figure, not only those that changed
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// What to print
+    #[arg(long, value_enum, default_value_t = RunFormat::Table)]
+    pub(crate) format: RunFormat,
+}
+
+/// Folders with commas between.
+#[derive(Clone, Debug)]
+pub(crate) struct RunList(pub(crate) Vec<PathBuf>);
+
+impl FromStr for RunList {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let folders = text.split(',');
+        let named = |folder: &str| match folder {
+            "" => Err("a folder between two commas has no name"),
+            folder => Ok(folder.into()),
+        };
+        folders.map(named).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+const COMPARE_HELP: &str = "\
+Exit codes:
+  0    nothing got worse, as far as can be told
+  1    something got worse
+  2    bad usage or bad input
+
+  Times and memory differ from run to run of one build: give several runs of each, made in turn on
+  one machine, e.g. harness compare a1,a2,a3,a4,a5,a6,a7,a8 b1,b2,b3,b4,b5,b6,b7,b8. What an engine
+  answers does not, and one run a side will do.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AdjustArgument {
+    /// No false alarm among all figures, but with probability alpha
+    Holm,
+    /// A share alpha of false alarms among all alarms
+    Bh,
+    /// Not at all
+    None,
+}

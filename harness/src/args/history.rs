@@ -1,0 +1,96 @@
+//! `harness history`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use reports::history::DEFAULT_URL;
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArguments {
+    #[command(subcommand)]
+    pub(crate) command: HistoryCommand,
+
+    /// Where the history is: sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE
+    #[arg(long, global = true, value_name = "URL", default_value = DEFAULT_URL,
+          env = "HARNESS_HISTORY", hide_env_values = true)]
+    pub(crate) history: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HistoryCommand {
+    /// Add runs; one that is there already is left alone
+    Add {
+        /// Folders of records
+        #[arg(value_name = "RUN", required = true)]
+        runs: Vec<PathBuf>,
+    },
+    /// Show runs, or with --metric the figures of them
+    List(HistoryListArguments),
+    /// Write everything as CSV
+    Export {
+        /// Folder for runs.csv, cells.csv and points.csv; must not exist
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Add the runs of an export
+    Import {
+        /// Folder that an export has written
+        #[arg(value_name = "DIR")]
+        from: PathBuf,
+    },
+    /// Delete old runs; a run stays if either option keeps it
+    Prune(PruneArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryListArguments {
+    /// Runs of this branch
+    #[arg(long, value_name = "BRANCH")]
+    pub(crate) branch: Option<String>,
+
+    /// Runs of this commit; its beginning will do
+    #[arg(long, value_name = "COMMIT")]
+    pub(crate) revision: Option<String>,
+
+    /// Runs on this machine, by fingerprint (see `harness machine`)
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub(crate) machine: Option<String>,
+
+    /// Engine, by spec, or by id for all its specs
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) engine: Option<String>,
+
+    /// Model, by name or the beginning of its SHA-256
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+
+    /// Metrics, e.g. 'latency.*'
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) metric: Option<String>,
+
+    /// What to print
+    #[arg(long, value_enum, default_value_t = HistoryFormat::Table)]
+    pub(crate) format: HistoryFormat,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct PruneArguments {
+    /// Keep runs that began within so many days
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_days: Option<u32>,
+
+    /// Keep the last N runs of each branch on each machine
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_last: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HistoryFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// For spreadsheets
+    Csv,
+}

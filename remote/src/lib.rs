@@ -1,0 +1,1 @@
+//! Engines that are not linked into the harness: programs that speak by pipes, and servers.
