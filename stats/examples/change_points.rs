@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "E-divisive": e_divisive(&series, options)?,
             "E-divisive, blocks": e_divisive(&series, blocks)?,
             "PELT": pelt(&series, options)?,
+            "PELT, α = 0.01": pelt(&series, at(0.01))?,
             "PELT, α = 0.001": pelt(&series, at(0.001))?,
             "PELT, α = 0.2": pelt(&series, at(0.2))?,
         });

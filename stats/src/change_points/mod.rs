@@ -1,5 +1,6 @@
 //! Where a series changes, by how much, and how sure that is.
 
+mod dependence;
 mod divisive;
 mod pelt;
 
