@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::{
     Embeddings, EngineError, FailureKind, KvUsage, Logits, Model, ModelConfig, Numerics, Pooling,
@@ -170,6 +171,10 @@ impl Session for CheckedSession<'_> {
 
     fn kv(&self) -> Option<KvUsage> {
         self.session.kv()
+    }
+
+    fn last_compute(&self) -> Option<Duration> {
+        self.session.last_compute()
     }
 }
 

@@ -83,9 +83,14 @@ pub fn check(
     model: &ModelArtifact,
     options: &EngineOptions,
 ) -> Result<Report, EngineError> {
-    let info = engine.describe();
-    let model = engine.open(model, options)?;
-    let subject = Subject::new(&*model, info);
+    let info = engine.probe(options)?;
+    Ok(check_model(&*engine.open(model, options)?, info))
+}
+
+/// Runs every check on a model that is open already, of the engine that `info` describes.
+#[must_use]
+pub fn check_model(model: &dyn Model, info: EngineInfo) -> Report {
+    let subject = Subject::new(model, info);
     let checks = CHECKS
         .iter()
         .map(|(name, run)| Check {
@@ -97,7 +102,7 @@ pub fn check(
             },
         })
         .collect();
-    Ok(Report { checks })
+    Report { checks }
 }
 
 type Run = fn(&Subject<'_>) -> Result<(), Finding>;
@@ -193,8 +198,28 @@ impl<'a> Subject<'a> {
         })
     }
 
+    fn can(&self, power: Capability) -> bool {
+        self.info.capabilities.contains(&power)
+    }
+
     fn prefill(&self, tokens: &[TokenId]) -> Result<Logits, Finding> {
-        Ok(self.session()?.extend(tokens, Want::All)?)
+        self.all(&mut *self.session()?, tokens)
+    }
+
+    /// Logits of every one of `tokens`, which an engine that gives those of the last
+    /// alone has to be handed one by one.
+    fn all(&self, session: &mut dyn Session, tokens: &[TokenId]) -> Result<Logits, Finding> {
+        if self.can(Capability::AllLogits) {
+            return Ok(session.extend(tokens, Want::All)?);
+        }
+        let mut values = Vec::new();
+        for token in tokens {
+            values.extend_from_slice(session.extend(&[*token], Want::Last)?.values());
+        }
+        match Logits::new(self.model.config().vocab, values) {
+            Some(logits) => Ok(logits),
+            None => broken("ragged rows"),
+        }
     }
 
     fn same(&self, what: &str, expected: &Logits, got: &Logits) -> Result<(), Finding> {
@@ -205,6 +230,12 @@ impl<'a> Subject<'a> {
                 got.vocab(),
                 expected.rows(),
                 expected.vocab()
+            ));
+        }
+        if !self.can(Capability::FullLogits) {
+            return Err(Finding::NotApplicable(
+                "the engine gives the likeliest tokens only, and near-ties may change which these are"
+                    .into(),
             ));
         }
         let nmse = pooled_nmse(expected, got);
@@ -248,7 +279,10 @@ impl<'a> Subject<'a> {
         let expected = expected.row(before);
         let got = session.extend(&self.tokens[before..=before], Want::Last)?;
         let row = |values: &[f32]| Logits::new(values.len(), values.to_vec()).unwrap_or_default();
-        self.same("after the refusal", &row(expected), &got)
+        match self.same("after the refusal", &row(expected), &got) {
+            Err(Finding::NotApplicable(_)) => Ok(()),
+            other => other,
+        }
     }
 }
 
@@ -274,6 +308,9 @@ fn pooled_nmse(expected: &Logits, got: &Logits) -> f64 {
 fn logits_shape(subject: &Subject<'_>) -> Result<(), Finding> {
     let vocab = subject.model.config().vocab;
     for want in [Want::None, Want::Last, Want::All] {
+        if want == Want::All && !subject.can(Capability::AllLogits) {
+            continue;
+        }
         let mut session = subject.session()?;
         let logits = session.extend(&subject.tokens, want)?;
         let rows = want.rows(subject.tokens.len());
@@ -325,7 +362,7 @@ fn extend_in_chunks(subject: &Subject<'_>, chunk: usize) -> Result<(), Finding> 
     let mut session = subject.session()?;
     let mut values = Vec::with_capacity(expected.values().len());
     for tokens in subject.tokens.chunks(chunk) {
-        values.extend_from_slice(session.extend(tokens, Want::All)?.values());
+        values.extend_from_slice(subject.all(&mut *session, tokens)?.values());
     }
     let Some(got) = Logits::new(expected.vocab(), values) else {
         return broken("ragged rows");
@@ -348,18 +385,14 @@ fn truncate_then_extend(subject: &Subject<'_>) -> Result<(), Finding> {
     if session.len() != keep {
         return broken(format!("length {} after truncate({keep})", session.len()));
     }
-    let got = session.extend(&subject.tokens[keep..], Want::All)?;
+    let got = subject.all(&mut *session, &subject.tokens[keep..])?;
     let tail = expected.values()[keep * expected.vocab()..].to_vec();
     let tail = Logits::new(expected.vocab(), tail).unwrap_or_default();
     subject.same(&format!("after truncate({keep})"), &tail, &got)
 }
 
 fn sessions_are_independent(subject: &Subject<'_>) -> Result<(), Finding> {
-    if !subject
-        .info
-        .capabilities
-        .contains(&Capability::ConcurrentSessions)
-    {
+    if !subject.can(Capability::ConcurrentSessions) {
         return Err(Finding::NotApplicable(
             "the engine declares no concurrent sessions".into(),
         ));
@@ -369,8 +402,10 @@ fn sessions_are_independent(subject: &Subject<'_>) -> Result<(), Finding> {
     let mut sessions = [subject.session()?, subject.session()?];
     let mut values = [Vec::new(), Vec::new()];
     for (mine, theirs) in subject.tokens.chunks(3).zip(other.chunks(3)) {
-        values[0].extend_from_slice(sessions[0].extend(mine, Want::All)?.values());
-        values[1].extend_from_slice(sessions[1].extend(theirs, Want::All)?.values());
+        for (at, tokens) in [mine, theirs].into_iter().enumerate() {
+            let logits = subject.all(&mut *sessions[at], tokens)?;
+            values[at].extend_from_slice(logits.values());
+        }
     }
     for (expected, values) in expected.iter().zip(values) {
         let Some(got) = Logits::new(expected.vocab(), values) else {
@@ -387,9 +422,9 @@ fn shared_model(subject: &Subject<'_>) -> Result<(), Finding> {
             "the model is not shared between threads".into(),
         ));
     };
-    let expected = subject.prefill(&subject.tokens)?;
     let tokens = &subject.tokens;
-    let alone = || shared.session()?.extend(tokens, Want::All);
+    let expected = subject.session()?.extend(tokens, Want::Last)?;
+    let alone = || shared.session()?.extend(tokens, Want::Last);
     let results = std::thread::scope(|scope| {
         let others: Vec<_> = (0..2).map(|_| scope.spawn(alone)).collect();
         others
@@ -459,7 +494,7 @@ fn truncate_past_end(subject: &Subject<'_>) -> Result<(), Finding> {
 }
 
 fn kv_usage(subject: &Subject<'_>) -> Result<(), Finding> {
-    if !subject.info.capabilities.contains(&Capability::KvUsage) {
+    if !subject.can(Capability::KvUsage) {
         return Err(Finding::NotApplicable(
             "the engine declares no KV usage".into(),
         ));

@@ -37,6 +37,10 @@ pub enum Availability {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Capability {
+    /// Every logit of a row, not only those of the likeliest tokens. Rows of an engine
+    /// without it are [completed](crate::Logits::completed): what they say of the best
+    /// token is its own, the rest is not to be compared.
+    FullLogits,
     /// Logits of every appended position, not only of the last.
     AllLogits,
     /// Several sessions of one model at the same time.

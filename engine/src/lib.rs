@@ -35,11 +35,13 @@ pub use info::{
     AddressRange, Availability, Capability, EngineInfo, EvictionPolicy, KvLayer, KvUsage,
     ModelConfig, Numerics, OptionHelp,
 };
-pub use logits::Logits;
+pub use logits::{Logits, TopLogits, TopLogitsError};
 pub use spec::{EngineOptions, EngineSpec, SpecError};
 pub use stream::StreamDecoder;
 pub use tap::{Stage, Tap, TapObserver, TapPoint};
 pub use tokens::{ChatTemplate, TokenId, Tokenizer, TokenizerError};
+
+use std::time::Duration;
 
 /// A way to execute language models: a library, a device, a remote process.
 ///
@@ -48,6 +50,17 @@ pub use tokens::{ChatTemplate, TokenId, Tokenizer, TokenizerError};
 pub trait Engine: Send + Sync {
     /// What this engine is, what it can do, and whether it can run here.
     fn describe(&self) -> EngineInfo;
+
+    /// What this engine is with these `options`: for one that is another program or a
+    /// server, what that says of itself. The default describes the engine alone.
+    ///
+    /// # Errors
+    /// [`FailureKind::InvalidInput`] for bad options; whatever else went wrong with the
+    /// program or server.
+    fn probe(&self, options: &EngineOptions) -> Result<EngineInfo, EngineError> {
+        let _ = options;
+        Ok(self.describe())
+    }
 
     /// Checks `options` without opening a model, so that a typo is reported
     /// before a long run starts.
@@ -166,6 +179,12 @@ pub trait Session {
 
     /// What the KV cache of this session occupies, when the engine can tell.
     fn kv(&self) -> Option<KvUsage>;
+
+    /// What the engine took for the last [`extend`](Self::extend) by its own clock, if it
+    /// has one: less than the caller waited, where a call goes through a pipe or a network.
+    fn last_compute(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Which rows of logits [`Session::extend`] should return.

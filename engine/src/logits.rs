@@ -1,5 +1,7 @@
 //! Rows of next-token logits.
 
+use crate::TokenId;
+
 /// A dense row-major matrix `[rows, vocab]` of unnormalised log-probabilities.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Logits {
@@ -20,6 +22,32 @@ impl Logits {
             values.len().is_multiple_of(vocab)
         };
         whole.then_some(Self { vocab, values })
+    }
+
+    /// Rows of which only the likeliest tokens are known; see
+    /// [`Capability::FullLogits`](crate::Capability::FullLogits).
+    ///
+    /// What these leave of a row's probability is shared evenly among all other tokens.
+    /// So `softmax` gives those listed what the engine gave them, and sums to one.
+    ///
+    /// # Errors
+    /// [`TopLogitsError`] for what no row of logits can be.
+    pub fn completed(vocab: usize, rows: &[TopLogits]) -> Result<Self, TopLogitsError> {
+        let mut values = Vec::with_capacity(vocab * rows.len());
+        for row in rows {
+            let begin = values.len();
+            values.resize(begin + vocab, row.rest(vocab)?);
+            let values = &mut values[begin..];
+            let mut listed = vec![false; vocab];
+            for (&token, &logit) in row.tokens.iter().zip(&row.logits) {
+                let index = token as usize;
+                if index >= vocab || std::mem::replace(&mut listed[index], true) {
+                    return Err(TopLogitsError::Token(token));
+                }
+                values[index] = logit;
+            }
+        }
+        Ok(Self { vocab, values })
     }
 
     /// Number of rows.
@@ -61,9 +89,145 @@ impl Logits {
     }
 }
 
+/// The likeliest tokens of one row, in any order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TopLogits {
+    /// Their ids.
+    pub tokens: Vec<TokenId>,
+    /// Their logits, in the same order.
+    pub logits: Vec<f32>,
+    /// `ln Σ exp(logit)` over the whole vocabulary.
+    pub logsumexp: f32,
+}
+
+/// Something that is no list of likeliest tokens.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum TopLogitsError {
+    /// As many tokens as logits, and at least one.
+    #[error("{tokens} tokens with {logits} logits")]
+    Ragged {
+        /// Tokens listed.
+        tokens: usize,
+        /// Logits listed.
+        logits: usize,
+    },
+    /// Listed twice, or outside the vocabulary.
+    #[error("token {0} is listed twice, or is outside the vocabulary")]
+    Token(TokenId),
+    /// NaN or infinity.
+    #[error("NaN or infinity among logits and logsumexp")]
+    NotFinite,
+    /// Probabilities of more than one.
+    #[error("the listed tokens have a probability of {0} together, by their logsumexp")]
+    TooLikely(f64),
+    /// Tokens that are not listed must be likelier than some that are.
+    #[error("by the logsumexp, tokens that are not listed are likelier than one that is")]
+    NotLikeliest,
+}
+
+/// What rounding may add to a probability, relatively: logits below 64 in f16 are off by
+/// at most 2⁻⁶.
+const ROUNDING: f64 = 0.02;
+
+/// The least probability that is left to the tokens not listed, so that theirs is a
+/// finite logarithm: what summing a vocabulary in f32 may lose.
+const LEAST_REST: f64 = 1e-7;
+
+impl TopLogits {
+    /// Logit of every token that is not listed.
+    fn rest(&self, vocab: usize) -> Result<f32, TopLogitsError> {
+        let (tokens, logits) = (self.tokens.len(), self.logits.len());
+        if tokens != logits || tokens == 0 {
+            return Err(TopLogitsError::Ragged { tokens, logits });
+        }
+        let total = f64::from(self.logsumexp);
+        if !total.is_finite() || !self.logits.iter().all(|logit| logit.is_finite()) {
+            return Err(TopLogitsError::NotFinite);
+        }
+        let listed: f64 = self
+            .logits
+            .iter()
+            .map(|&l| (f64::from(l) - total).exp())
+            .sum();
+        if listed > 1.0 + ROUNDING {
+            return Err(TopLogitsError::TooLikely(listed));
+        }
+        let least = self.logits.iter().copied().fold(f32::INFINITY, f32::min);
+        let others = vocab.saturating_sub(tokens);
+        if others == 0 {
+            return Ok(least);
+        }
+        let rest = total + ((1.0 - listed).max(LEAST_REST) / others as f64).ln();
+        if rest > f64::from(least) + ROUNDING {
+            return Err(TopLogitsError::NotLikeliest);
+        }
+        // Within rounding of the least listed, it must still not win.
+        Ok((rest as f32).min(least.next_down()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn top(tokens: &[TokenId], logits: &[f32], logsumexp: f32) -> TopLogits {
+        TopLogits {
+            tokens: tokens.into(),
+            logits: logits.into(),
+            logsumexp,
+        }
+    }
+
+    #[test]
+    fn what_is_not_listed_shares_what_is_left() {
+        // Logits 3, 2, 1, 1, 1 of tokens 4, 0, 1, 2, 3.
+        let sum = 3f64.exp() + 2f64.exp() + 3.0 * 1f64.exp();
+        let row = top(&[4, 0], &[3.0, 2.0], sum.ln() as f32);
+        let logits = Logits::completed(5, &[row.clone(), row]).unwrap();
+        assert_eq!((logits.rows(), logits.vocab()), (2, 5));
+        let expected = [2.0, 1.0, 1.0, 1.0, 3.0];
+        for (value, expected) in logits.row(1).iter().zip(expected) {
+            assert!((value - expected).abs() < 1e-5, "{value} {expected}");
+        }
+        // All of the vocabulary, or all of the probability.
+        assert_eq!(
+            Logits::completed(1, &[top(&[0], &[7.0], 7.0)])
+                .unwrap()
+                .row(0),
+            [7.0]
+        );
+        let certain = Logits::completed(3, &[top(&[1], &[7.0], 7.0)]).unwrap();
+        assert!(certain.all_finite() && certain.row(0)[0] < -8.0);
+    }
+
+    #[test]
+    fn impossible_lists_are_refused() {
+        let refused = |row| Logits::completed(4, &[row]).unwrap_err();
+        assert_eq!(
+            refused(top(&[], &[], 0.0)),
+            TopLogitsError::Ragged {
+                tokens: 0,
+                logits: 0
+            }
+        );
+        assert_eq!(refused(top(&[4], &[0.0], 1.0)), TopLogitsError::Token(4));
+        assert_eq!(
+            refused(top(&[1, 1], &[0.0, 0.0], 1.0)),
+            TopLogitsError::Token(1)
+        );
+        assert_eq!(
+            refused(top(&[1], &[f32::NAN], 1.0)),
+            TopLogitsError::NotFinite
+        );
+        assert!(matches!(
+            refused(top(&[1], &[1.0], 0.0)),
+            TopLogitsError::TooLikely(_)
+        ));
+        assert_eq!(
+            refused(top(&[1], &[0.0], 5.0)),
+            TopLogitsError::NotLikeliest
+        );
+    }
 
     #[test]
     fn refuses_ragged_rows() {

@@ -50,7 +50,9 @@ pub enum SpecError {
     )]
     NoId(String),
     /// An option that is not `key=value`.
-    #[error("engine spec `{spec}`: `{part}` is not key=value")]
+    #[error(
+        "engine spec `{spec}`: `{part}` is not key=value (a comma within a value is written `\\,`)"
+    )]
     NotKeyValue {
         /// The whole spec.
         spec: String,

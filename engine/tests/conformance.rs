@@ -62,6 +62,8 @@ impl Engine for Toy {
             about: "a hash of the context".into(),
             availability: Availability::Yes,
             capabilities: vec![
+                Capability::FullLogits,
+                Capability::AllLogits,
                 Capability::ConcurrentSessions,
                 Capability::KvUsage,
                 Capability::Embeddings,

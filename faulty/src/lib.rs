@@ -219,4 +219,8 @@ impl Session for FaultySession<'_> {
     fn kv(&self) -> Option<KvUsage> {
         self.session.kv()
     }
+
+    fn last_compute(&self) -> Option<Duration> {
+        self.session.last_compute()
+    }
 }

@@ -72,7 +72,7 @@ fn answers(
     spec: &EngineSpec,
     engine: &dyn Engine,
 ) -> Result<Vec<Transcript>, SuiteError> {
-    let info = engine.describe();
+    let info = engine.probe(&spec.options)?;
     let variant = |key: &str, value: &str| {
         info.options
             .iter()

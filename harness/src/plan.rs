@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use engine::{Engine, EngineSpec, ModelArtifact, Tokenizer};
+use engine::{Engine, EngineInfo, EngineSpec, FailureKind, ModelArtifact, Tokenizer};
 use reports::ModelRecord;
 use suites::{Defaults, Input, Settings, Shard, Suite};
 
@@ -57,6 +57,8 @@ pub(crate) struct PlannedEngine {
     /// `spec` without the options that are the harness's own.
     pub(crate) own: EngineSpec,
     pub(crate) engine: Box<dyn Engine>,
+    /// What it says of itself with these options.
+    pub(crate) info: EngineInfo,
     pub(crate) model: Arc<LoadedModel>,
 }
 
@@ -206,6 +208,13 @@ fn engines(
             .map(PathBuf::from)
             .or_else(|| default.cloned());
         let engine = engines::find(&own).with_context(|| format!("--engine {spec}"))?;
+        let info = match engine.probe(&own.options) {
+            Err(error) if error.kind() == FailureKind::InvalidInput => {
+                return Err(error).with_context(|| format!("--engine {spec}"));
+            }
+            // What else is wrong with it is for its cells to find, and to record.
+            other => other.unwrap_or_else(|_| engine.describe()),
+        };
         let model = match models.iter().find(|(other, _)| *other == path) {
             Some((_, model)) => Arc::clone(model),
             None => {
@@ -218,6 +227,7 @@ fn engines(
             spec,
             own,
             engine,
+            info,
             model,
         });
     }

@@ -70,6 +70,7 @@ impl Engine for Reference {
             about: "f32 transformer on candle-core, the ground truth".into(),
             availability: Availability::Yes,
             capabilities: vec![
+                Capability::FullLogits,
                 Capability::AllLogits,
                 Capability::ConcurrentSessions,
                 Capability::KvUsage,

@@ -201,7 +201,7 @@ impl<'a> Runner<'a> {
         if place.elsewhere {
             return Some("this suite cannot be split, and another shard runs it".into());
         }
-        let capabilities = place.engine.engine.describe().capabilities;
+        let capabilities = &place.engine.info.capabilities;
         let mut required = place.suite.suite.requires().iter();
         if let Some(power) = required.find(|power| !capabilities.contains(power)) {
             return Some(format!("the engine lacks the capability {power:?}"));
@@ -300,7 +300,7 @@ impl<'a> Runner<'a> {
     fn job(&self, place: Place<'_>, role: Role) -> Job {
         let (plan, engine) = (self.plan, place.engine);
         let suite = place.suite.suite.name();
-        let version = engine.engine.describe().version;
+        let version = &engine.info.version;
         let stem = match place.stands_in_for {
             None => format!("{suite}-{}", place.index),
             Some(_) => format!("{suite}-{}-fallback", place.index),
@@ -363,16 +363,16 @@ impl Place<'_> {
     /// The record of a cell that has just ended, without figures.
     fn record(&self, status: Status, started: Timestamp, clock: Instant) -> CellRecord {
         let engine = self.engine;
-        let info = engine.engine.describe();
+        let info = &engine.info;
         let options = engine.spec.options.iter();
         CellRecord {
             cell: self.name(),
             suite: self.suite.suite.name().into(),
             engine: EngineRecord {
                 spec: engine.spec.to_string(),
-                id: info.id,
-                version: info.version,
-                device: info.device,
+                id: info.id.clone(),
+                version: info.version.clone(),
+                device: info.device.clone(),
                 options: options
                     .map(|(key, value)| (key.into(), value.into()))
                     .collect(),

@@ -127,7 +127,7 @@ impl Suite for Accuracy {
     }
 
     fn requires(&self) -> &'static [Capability] {
-        &[Capability::AllLogits]
+        &[Capability::FullLogits, Capability::AllLogits]
     }
 
     fn compares_tokens(&self) -> bool {

@@ -117,7 +117,7 @@ impl Suite for Perplexity {
     }
 
     fn requires(&self) -> &'static [Capability] {
-        &[Capability::AllLogits]
+        &[Capability::FullLogits, Capability::AllLogits]
     }
 
     fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError> {
