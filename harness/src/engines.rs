@@ -5,7 +5,11 @@ use engine::{Availability, Engine, EngineSpec};
 
 /// Every engine, in the order `harness engines` lists them.
 pub(crate) fn all() -> Vec<Box<dyn Engine>> {
-    vec![Box::new(reference::Reference), Box::new(faulty::Faulty)]
+    vec![
+        Box::new(reference::Reference),
+        Box::new(remote::Stdio),
+        Box::new(faulty::Faulty),
+    ]
 }
 
 /// The engine that `spec` names, if it can run here and takes those options.
