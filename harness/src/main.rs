@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Report(arguments) => report::report(&arguments),
         Command::History(arguments) => history::run(&arguments),
         Command::Golden(arguments) => golden::run(&arguments),
+        Command::Conformance(arguments) => run::conformance::check(&arguments),
         Command::Model(arguments) => model::run(&arguments),
         Command::Engines(format) => list::engines(format.format),
         Command::Suites(format) => list::suites(format.format),

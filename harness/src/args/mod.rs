@@ -1,6 +1,7 @@
 //! The command line, one module a command.
 
 mod compare;
+mod conformance;
 mod golden;
 mod history;
 mod model;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use self::compare::{AdjustArgument, CompareArguments};
+pub(crate) use self::conformance::ConformanceArguments;
 pub(crate) use self::golden::{GoldenArguments, GoldenCommand, RecordArguments, VerifyArguments};
 pub(crate) use self::history::{
     HistoryArguments, HistoryCommand, HistoryFormat, HistoryListArguments, PruneArguments,
@@ -54,6 +56,7 @@ Examples:
   harness golden record --model model.gguf --out goldens
   harness golden verify goldens --model model.gguf --engine reference:weights=q4_0
   harness report --out site
+  harness conformance --engine 'stdio:command=python3 my-engine.py'
   harness model verify model.gguf
   harness model quantize model-f16.gguf model-q4_k.gguf --type q4_k";
 
@@ -74,6 +77,8 @@ pub(crate) enum Command {
     History(HistoryArguments),
     /// Record transcripts of generated text, and hold engines against them
     Golden(GoldenArguments),
+    /// Check that an engine keeps the promises of the seam
+    Conformance(ConformanceArguments),
     /// Look into a model
     Model(ModelArguments),
     /// List engines, their options, and whether they run here

@@ -5,6 +5,7 @@
 
 mod breaker;
 mod cells;
+pub(crate) mod conformance;
 mod interrupt;
 pub(crate) mod limits;
 mod process;

@@ -21,8 +21,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::{Signal, kill_current_process_group};
 use rustix::stdio;
-use suites::{Cell, Input, Measurement, Sample, SuiteError};
+use suites::{Cell, Input, Measurement, Sample, Suite, SuiteError};
 
+use super::conformance::{self, Conformance};
 use super::protocol::{Event, Job, Messages, VERSION};
 use crate::config::find_suite;
 use crate::engines;
@@ -43,6 +44,8 @@ const TICK: Timespec = Timespec {
 pub(crate) fn worker() -> Result<Exit> {
     // What a program started by the engine inherits is neither of the two pipes.
     let null = File::open("/dev/null").context("cannot open /dev/null")?;
+    // Whoever ends this worker ends its group.
+    remote::stdio::share_process_group();
     let lifeline = fcntl_dupfd_cloexec(stdio::stdin(), 3)?;
     let events = fcntl_dupfd_cloexec(stdio::stdout(), 3)?;
     stdio::dup2_stdin(&null)?;
@@ -149,9 +152,16 @@ fn run(job: &Job, parent: &Parent, pulse: &Pulse) -> Result<Event> {
         job.version == VERSION,
         "the program was replaced during the run; start it again"
     );
-    let suite = find_suite(&job.suite)?;
     let spec: EngineSpec = job.engine.parse()?;
     let engine = engines::find(&spec)?;
+    let conformance = Conformance {
+        engine: &*engine,
+        options: &spec.options,
+    };
+    let suite: &dyn Suite = match job.suite.as_str() {
+        conformance::NAME => &conformance,
+        name => find_suite(name)?,
+    };
     let artifact = ModelArtifact::from(&job.model);
     let reader = ModelArtifact::from(&job.reader);
     let tokenizer = model::tokenizer(&reader, &model::open(&reader)?)?;

@@ -23,6 +23,10 @@ struct Requests {
     tpot_ns: Vec<f64>,
     /// Inter-token latencies, request after request.
     itl_ns: Vec<u64>,
+    /// What the engine took of `ttft_ns` by its own clock; nothing if it has none.
+    computed_ttft_ns: Vec<f64>,
+    /// The same of `itl_ns`.
+    computed_itl_ns: Vec<u64>,
     elapsed_ns: u64,
 }
 
@@ -109,17 +113,21 @@ impl Requests {
                 &mut laps,
             )?;
             drop(session);
-            made.push(opening.laps_ns()[0], laps.laps_ns());
+            made.push(opening.laps_ns()[0], &laps);
             run.alive();
         }
         made.elapsed_ns = watch.elapsed_ns();
         Ok(made)
     }
 
-    fn push(&mut self, opening_ns: u64, laps_ns: &[u64]) {
-        let Some((&first, others)) = laps_ns.split_first() else {
+    fn push(&mut self, opening_ns: u64, laps: &Laps<'_>) {
+        let Some((&first, others)) = laps.laps_ns().split_first() else {
             return;
         };
+        if let Some((&first, others)) = laps.computed_ns().split_first() {
+            self.computed_ttft_ns.push(first as f64);
+            self.computed_itl_ns.extend(others);
+        }
         self.session_ns.push(opening_ns as f64);
         self.ttft_ns.push(first as f64);
         self.itl_ns.extend(others);
@@ -142,6 +150,10 @@ impl Requests {
             length as f64,
             &steady,
         ));
+        if self.computed_ttft_ns.len() == self.ttft_ns.len() {
+            let computed = sorted(&self.computed_ttft_ns[start.repetitions..]);
+            all.push(figures::middle(&case, "engine_ttft_p50_ns", &computed));
+        }
         all.push(warm_up_figure(&case, start, self.ttft_ns.len()));
         all
     }
@@ -162,6 +174,7 @@ impl Requests {
 
         let mut all = figures::percentiles(DECODE, "itl", &steady);
         all.extend(figures::outliers(DECODE, "itl", &steady));
+        all.extend(self.transport_figures(run, skipped));
         let by_request = sorted(&tpot_ns);
         all.push(figures::middle(DECODE, "tpot_ns", &by_request));
         let unit = "tok/s";
@@ -185,6 +198,25 @@ impl Requests {
             itl_p50_ns: median(&steady).ok(),
         };
         Ok((all, steady))
+    }
+
+    /// Of an engine with a clock of its own: what it took for a token, and what of the
+    /// inter-token latency was spent on the way to it and back.
+    fn transport_figures(&self, run: &mut Run<'_, '_>, skipped: usize) -> Vec<Measurement> {
+        if self.computed_itl_ns.is_empty() || self.computed_itl_ns.len() != self.itl_ns.len() {
+            return Vec::new();
+        }
+        let computed = self.computed_itl_ns.iter().map(|&ns| ns as f64);
+        run.samples(DECODE, "engine_itl_ns", 0.., computed.clone());
+        let waited = self.itl_ns.iter().zip(&self.computed_itl_ns);
+        let transport = waited.map(|(&waited, &computed)| waited.saturating_sub(computed) as f64);
+        let middle = |metric: &str, values: Vec<f64>| {
+            figures::middle(DECODE, metric, &sorted(&values[skipped..]))
+        };
+        vec![
+            middle("engine_itl_p50_ns", computed.collect()),
+            middle("transport_p50_ns", transport.collect()),
+        ]
     }
 
     /// What the decoding lacks to be a valid measurement.

@@ -1,5 +1,7 @@
 //! A stopwatch with laps.
 
+use std::time::Duration;
+
 use super::clock::Clock;
 
 /// Durations of consecutive steps, one reading of the clock each.
@@ -11,6 +13,7 @@ pub struct Laps<'a> {
     started_ns: u64,
     last_ns: u64,
     laps_ns: Vec<u64>,
+    computed_ns: Vec<u64>,
 }
 
 impl<'a> Laps<'a> {
@@ -22,12 +25,14 @@ impl<'a> Laps<'a> {
             started_ns: 0,
             last_ns: 0,
             laps_ns: Vec::with_capacity(room),
+            computed_ns: Vec::with_capacity(room),
         }
     }
 
     /// Forgets all laps and begins the first one.
     pub fn start(&mut self) {
         self.laps_ns.clear();
+        self.computed_ns.clear();
         self.started_ns = self.clock.now_ns();
         self.last_ns = self.started_ns;
     }
@@ -38,6 +43,23 @@ impl<'a> Laps<'a> {
         let now_ns = self.clock.now_ns();
         self.laps_ns.push(now_ns - self.last_ns);
         self.last_ns = now_ns;
+    }
+
+    /// Notes what an engine took in the last lap by its own clock, if it has one.
+    #[inline]
+    pub fn computed(&mut self, by_engine: Option<Duration>) {
+        if let Some(by_engine) = by_engine {
+            self.computed_ns.push(by_engine.as_nanos() as u64);
+        }
+    }
+
+    /// What the engine took by its own clock: one a lap, or none.
+    #[must_use]
+    pub fn computed_ns(&self) -> &[u64] {
+        match self.computed_ns.len() == self.laps_ns.len() {
+            true => &self.computed_ns,
+            false => &[],
+        }
     }
 
     /// The laps since the start, in order.

@@ -26,10 +26,12 @@ pub fn request(
     laps.start();
     let mut logits = session.extend(prompt, Want::Last)?;
     laps.lap();
+    laps.computed(session.last_compute());
     check_shape(&logits, vocab)?;
     for token in answer {
         logits = session.extend(slice::from_ref(token), Want::Last)?;
         laps.lap();
+        laps.computed(session.last_compute());
         check_shape(&logits, vocab)?;
     }
     // A NaN stays in the cache, so the last row tells of all, outside any lap.
