@@ -5,16 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::{
-    Embeddings, EngineError, FailureKind, KvUsage, Logits, Model, ModelConfig, Numerics, Pooling,
-    Session, TapObserver, TokenId, Want,
+    Answer, Embeddings, EngineError, FailureKind, KvUsage, Logits, Model, ModelConfig, Numerics,
+    Piece, Pooling, Predictions, Prompt, Scores, Session, TapObserver, TokenId, Want,
 };
+
+mod scores;
 
 /// How often an engine was called. Other threads may look on.
 #[derive(Debug, Default)]
 pub struct Calls {
     /// Sessions opened.
     pub sessions: AtomicU64,
-    /// Calls of [`Session::extend`] and [`Session::extend_tapped`] that returned.
+    /// Calls of [`Session::extend`], [`Session::extend_tapped`], [`Model::score`] and
+    /// [`Model::generate`] that returned, and pieces of answers.
     pub extends: AtomicU64,
     /// Tokens appended by them.
     pub tokens: AtomicU64,
@@ -62,6 +65,48 @@ impl Model for CheckedModel {
         }))
     }
 
+    fn predictions(&self) -> Predictions {
+        self.model.predictions()
+    }
+
+    fn score(
+        &self,
+        tokens: &[TokenId],
+        from: usize,
+        top: usize,
+    ) -> Result<Vec<Scores>, EngineError> {
+        let scores = self.model.score(tokens, from, top)?;
+        self.count(tokens.len());
+        scores::check(&scores, tokens, from, top, self.model.config().vocab)?;
+        Ok(scores)
+    }
+
+    fn generate(
+        &self,
+        prompt: &Prompt<'_>,
+        each: &mut dyn FnMut(Piece<'_>),
+    ) -> Result<Answer, EngineError> {
+        let (vocab, mut written, mut foreign) = (self.model.config().vocab, 0, None);
+        let answer = self.model.generate(prompt, &mut |piece| {
+            written += piece.tokens.len();
+            let mut ids = piece.tokens.iter();
+            foreign = foreign.or(ids.find(|&&id| id as usize >= vocab).copied());
+            // A long answer is a sign of life at every token.
+            self.calls.extends.fetch_add(1, Ordering::Relaxed);
+            each(piece);
+        })?;
+        self.count(prompt.tokens.len() + written);
+        let broken = |what| Err(EngineError::new(FailureKind::Protocol, what));
+        match foreign {
+            Some(id) => broken(format!("token {id} of a vocabulary of {vocab}")),
+            None if written > prompt.max_tokens => broken(format!(
+                "an answer of {written} tokens where {} were allowed",
+                prompt.max_tokens
+            )),
+            None => Ok(answer),
+        }
+    }
+
     /// Unchecked and uncounted: a box that may not be shared cannot lend out a
     /// wrapper that may.
     fn shared(&self) -> Option<&(dyn Model + Sync)> {
@@ -88,6 +133,15 @@ impl Model for CheckedModel {
                 format!("NaN or infinite embedding of text {row} of {}", texts.len()),
             )),
         }
+    }
+}
+
+impl CheckedModel {
+    fn count(&self, tokens: usize) {
+        self.calls.extends.fetch_add(1, Ordering::Relaxed);
+        self.calls
+            .tokens
+            .fetch_add(tokens as u64, Ordering::Relaxed);
     }
 }
 

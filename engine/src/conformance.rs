@@ -11,6 +11,7 @@
 //! ```
 
 mod embeddings;
+mod scores;
 mod taps;
 
 use std::fmt;
@@ -125,6 +126,9 @@ const CHECKS: &[(&str, Run)] = &[
     ("taps_have_their_shapes", taps::shapes),
     ("taps_change_no_logit", taps::logits_are_the_same),
     ("tapped_residuals_add_up", taps::residuals_add_up),
+    ("scores_are_repeatable", scores::repeatable),
+    ("unscorable_text_is_refused", scores::refusals),
+    ("answers_are_the_most_probable", scores::generation),
     ("embeddings_shape", embeddings::shape),
     ("embeddings_finite", embeddings::finite),
     ("batch_equals_one_by_one", embeddings::batch),

@@ -52,6 +52,11 @@ pub enum Capability {
     Taps,
     /// [`Model::embed`](crate::Model::embed) turns texts into vectors.
     Embeddings,
+    /// [`Model::score`](crate::Model::score) tells log-probabilities where there are no
+    /// logits; what a model tells is [its own](crate::Model::predictions) to say.
+    Scores,
+    /// [`Model::generate`](crate::Model::generate) continues a prompt by itself.
+    Generation,
 }
 
 /// One option of an engine.

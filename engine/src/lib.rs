@@ -20,6 +20,7 @@ mod folder;
 mod format;
 mod info;
 mod logits;
+mod predictions;
 mod spec;
 mod stream;
 mod tap;
@@ -36,6 +37,7 @@ pub use info::{
     ModelConfig, Numerics, OptionHelp,
 };
 pub use logits::{Logits, TopLogits, TopLogitsError};
+pub use predictions::{Answer, Piece, Predictions, Prompt, Scores, Transport};
 pub use spec::{EngineOptions, EngineSpec, SpecError};
 pub use stream::StreamDecoder;
 pub use tap::{Stage, Tap, TapObserver, TapPoint};
@@ -104,7 +106,7 @@ pub trait Model: Send {
     /// # Errors
     /// [`FailureKind::OutOfMemory`] if no room is left for its KV cache,
     /// [`FailureKind::Unsupported`] for a model that predicts no next token, such
-    /// as an encoder.
+    /// as an encoder, or hands over no [logits](Predictions::Logits).
     fn session(&self) -> Result<Box<dyn Session + '_>, EngineError>;
 
     /// Embeds `texts`, one row each, from final hidden states. Every text stands
@@ -121,6 +123,53 @@ pub trait Model: Send {
         Err(EngineError::new(
             FailureKind::Unsupported,
             "this engine has no embeddings",
+        ))
+    }
+
+    /// How much of its next-token distributions this model hands over: unless it
+    /// says otherwise, all, by [`session`](Self::session).
+    fn predictions(&self) -> Predictions {
+        Predictions::Logits
+    }
+
+    /// Reads `tokens` in an empty context and tells of the distributions from which
+    /// the tokens from place `from` on came: of each the log-probability of the token
+    /// that stands there, and the `top` most probable ones. So there are
+    /// `tokens.len() - from` results. Of engines with [`Capability::Scores`].
+    ///
+    /// # Errors
+    /// [`FailureKind::InvalidInput`] when `from` is 0 (nothing stands before the first
+    /// token), when it is beyond the end, for more `top` than the model
+    /// [tells](Predictions::Scores), for an id outside the vocabulary, and for more
+    /// tokens than the context holds; [`FailureKind::Unsupported`] without scores.
+    fn score(
+        &self,
+        tokens: &[TokenId],
+        from: usize,
+        top: usize,
+    ) -> Result<Vec<Scores>, EngineError> {
+        let _ = (tokens, from, top);
+        Err(EngineError::new(
+            FailureKind::Unsupported,
+            "the engine tells no log-probabilities",
+        ))
+    }
+
+    /// Continues `prompt` in an empty context, greedily, and tells `each` piece of the
+    /// answer when it has arrived. Of engines with [`Capability::Generation`].
+    ///
+    /// # Errors
+    /// [`FailureKind::InvalidInput`] for an empty prompt or one that the context does
+    /// not hold; [`FailureKind::Unsupported`] without generation.
+    fn generate(
+        &self,
+        prompt: &Prompt<'_>,
+        each: &mut dyn FnMut(Piece<'_>),
+    ) -> Result<Answer, EngineError> {
+        let _ = (prompt, each);
+        Err(EngineError::new(
+            FailureKind::Unsupported,
+            "the engine generates nothing by itself",
         ))
     }
 
