@@ -8,6 +8,7 @@ pub(crate) fn all() -> Vec<Box<dyn Engine>> {
     vec![
         Box::new(reference::Reference),
         Box::new(remote::Stdio),
+        Box::new(remote::OpenAi),
         Box::new(faulty::Faulty),
     ]
 }
