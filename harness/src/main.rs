@@ -21,6 +21,7 @@ mod provenance;
 mod quantize;
 mod report;
 mod run;
+mod turns;
 mod verdict;
 
 use std::process::ExitCode;

@@ -96,7 +96,7 @@ fn figures_rest_on_the_samples_that_were_kept() {
             withheld += 1;
             assert_eq!(metric["verdict"], "skip", "{name}");
             assert!(metric["why"].as_str().is_some_and(|why| !why.is_empty()));
-        } else if ["_p50_", "_p90_", "_p95_", "_p99_", "_p999_"]
+        } else if ["_p25_", "_p50_", "_p90_", "_p95_", "_p99_", "_p999_"]
             .iter()
             .any(|part| name.contains(part) && !name.contains("session") && !name.contains("wake"))
         {

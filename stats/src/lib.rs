@@ -17,6 +17,7 @@
 //! | question | function |
 //! |---|---|
 //! | are two samples different, and by how much? | [`mann_whitney`], [`hodges_lehmann`]; if not, what would have shown: [`detectable_shift`] |
+//! | the same for pairs of runs made in turn, and many figures of them? | [`sign_flips`], [`paired_shift`] |
 //! | does a mean over dependent samples differ from zero (differences on the same tokens)? | [`ratio_test`] |
 //! | is one of two engines right more often, on the same questions? | [`mcnemar`] |
 //! | which of many tests are significant together? | [`holm`] (no false alarm), [`benjamini_hochberg`] (few) |
@@ -59,12 +60,14 @@ mod multiplicity;
 mod order_statistic;
 mod outliers;
 mod paired_counts;
+mod paired_shift;
 mod percentile;
 mod permutation;
 mod prediction;
 mod proportion;
 mod ranks;
 mod shift;
+mod sign_flip;
 mod slope;
 mod summary;
 mod validity;
@@ -84,11 +87,13 @@ pub use order_statistic::{
 };
 pub use outliers::{OutlierClass, OutlierCounts, TukeyFences};
 pub use paired_counts::{McNemar, PairedCounts, mcnemar};
+pub use paired_shift::paired_shift;
 pub use percentile::{median, percentile};
 pub use permutation::PermutationOptions;
 pub use prediction::prediction_interval;
 pub use proportion::wilson_interval;
 pub use shift::{detectable_shift, hodges_lehmann};
+pub use sign_flip::{SignFlip, SignFlips, sign_flips};
 pub use slope::theil_sen;
 pub use summary::{mean, mean_interval, sample_std, scaled_mad};
 pub use validity::{max_over_limit, min_queries};

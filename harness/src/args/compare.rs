@@ -1,5 +1,6 @@
 //! `harness compare`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -10,7 +11,7 @@ use super::RunFormat;
 #[derive(Debug, Args)]
 #[command(after_long_help = COMPARE_HELP)]
 pub(crate) struct CompareArguments {
-    /// Runs of the one build: folders of records, with commas between
+    /// Runs of the one build: folders of records, or a folder that holds such, with commas between
     #[arg(value_name = "BASE")]
     pub(crate) first: RunList,
 
@@ -25,6 +26,24 @@ pub(crate) struct CompareArguments {
     /// Another run of the other build, repeatable
     #[arg(long, value_name = "RUN")]
     pub(crate) head: Vec<PathBuf>,
+
+    /// Make the runs first, in turn, as `harness run` with these arguments; BASE and HEAD are then
+    /// the folders to make them in
+    #[arg(last = true, value_name = "ARGUMENTS", conflicts_with_all = ["base", "head"])]
+    pub(crate) make: Vec<OsString>,
+
+    /// Runs to make of each build
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "make",
+          value_parser = clap::value_parser!(u16).range(1..=999))]
+    pub(crate) runs: u16,
+
+    /// `harness` of the one build [default: this program]
+    #[arg(long, value_name = "PROGRAM", requires = "make")]
+    pub(crate) base_harness: Option<PathBuf>,
+
+    /// `harness` of the other build [default: this program]
+    #[arg(long, value_name = "PROGRAM", requires = "make")]
+    pub(crate) head_harness: Option<PathBuf>,
 
     /// Smallest effect that matters, in per cent or, of shares, in points [default: 2 for what a
     /// machine measures, 1 for what an engine answers, 0 for what never varies]
@@ -76,13 +95,19 @@ Exit codes:
   1    something got worse
   2    bad usage or bad input
 
-  Times and memory differ from run to run of one build: give several runs of each, made in turn on
-  one machine, e.g. harness compare a1,a2,a3,a4,a5,a6,a7,a8 b1,b2,b3,b4,b5,b6,b7,b8. What an engine
-  answers does not, and one run a side will do.";
+  Times and memory differ from run to run of one build: it takes several runs of each, made in turn
+  on one machine, a run of the one and a run of the other. This makes 20 of each, and compares them:
+
+    harness compare base head --base-harness ./old/harness -- --suite latency --quick
+
+  What an engine answers does not differ, and one run a side will do:
+
+    harness compare base head";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AdjustArgument {
-    /// No false alarm among all figures, but with probability alpha
+    /// No false alarm among all figures, but with probability alpha: Holm's procedure, and for runs
+    /// made in turn Westfall and Young's, which knows what figures have in common
     Holm,
     /// A share alpha of false alarms among all alarms
     Bh,

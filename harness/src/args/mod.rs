@@ -12,7 +12,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use self::compare::{AdjustArgument, CompareArguments};
+pub(crate) use self::compare::{AdjustArgument, CompareArguments, RunList};
 pub(crate) use self::conformance::ConformanceArguments;
 pub(crate) use self::golden::{GoldenArguments, GoldenCommand, RecordArguments, VerifyArguments};
 pub(crate) use self::history::{
@@ -52,6 +52,7 @@ Examples:
   harness run --suite parity --set parity.ctx=512 --format junit > parity.xml
   harness run --suite perplexity --model f16.gguf --engine reference:weights=f16 \\
       --engine reference:weights=q4_0 --engine reference:weights=palette4-g16
+  harness compare base head --base-harness ./old/harness -- --suite latency --quick
   harness history add .harness/runs/*
   harness golden record --model model.gguf --out goldens
   harness golden verify goldens --model model.gguf --engine reference:weights=q4_0

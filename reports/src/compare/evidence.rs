@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{ContinuousCDF, Normal};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 use stats::{
     Alternative, Block, BootstrapOptions, PairedCounts, RatioTest, detectable_shift,
     hodges_lehmann, mann_whitney, mcnemar, median, ratio_interval, ratio_test,
 };
 
 use super::pairs::{Pair, Seen};
+use super::{Adjust, turns};
 use crate::{Basis, Blocks, Paired, Statistic, StoredSample};
 
 /// How a figure of one build was held against the other's.
@@ -20,6 +21,9 @@ pub enum Method {
     Exact,
     /// Run against run: Mann–Whitney and Hodges–Lehmann on the runs' figures.
     Runs,
+    /// Pair of runs by pair, made in turn: t of the ratios under flips of the pairs' signs, jointly for
+    /// all figures, and Hodges–Lehmann.
+    Turns,
     /// Token by token: differences, in blocks of dependent tokens.
     PairedBlocks,
     /// Item by item: McNemar.
@@ -35,6 +39,7 @@ impl Method {
         match self {
             Method::Exact => "exact",
             Method::Runs => "runs",
+            Method::Turns => "runs in turn",
             Method::PairedBlocks => "paired blocks",
             Method::McNemar => "McNemar",
             Method::Intervals => "intervals",
@@ -49,16 +54,26 @@ pub(super) struct Finding {
     pub(super) interval: Option<(f64, f64)>,
     /// None where there is nothing to test.
     pub(super) p: Option<f64>,
+    /// The same, adjusted for all figures that were tested jointly.
+    pub(super) p_joint: Option<f64>,
     /// Runs on either side, where they are the units.
     pub(super) runs: Option<(usize, usize)>,
     pub(super) note: Option<String>,
-    noise: Noise,
+    pub(super) noise: Noise,
 }
 
 /// What the detectable shift is computed from.
-enum Noise {
+pub(super) enum Noise {
     None,
     Runs(Vec<f64>, Vec<f64>),
+    /// Of differences on a scale of logarithms or not.
+    Turns {
+        standard_error: f64,
+        pairs: usize,
+        /// A larger t is significant among all figures.
+        critical_t: f64,
+        scale: turns::Scale,
+    },
     /// And what a shift of the mean is in the figure's unit.
     Blocks(RatioTest, Scale),
     /// Standard error.
@@ -84,10 +99,24 @@ impl Scale {
 
 impl Finding {
     /// The smallest shift that would have been significant at `level` with probability `power`.
-    pub(super) fn detectable(&self, level: f64, power: f64) -> Option<f64> {
+    pub(super) fn detectable(&self, level: f64, adjust: Adjust, power: f64) -> Option<f64> {
         let shift = match &self.noise {
             Noise::None => return None,
             Noise::Runs(base, head) => detectable_shift(base, head, level, power).ok()?,
+            Noise::Turns {
+                standard_error,
+                pairs,
+                critical_t,
+                scale,
+            } => {
+                let critical = match adjust {
+                    Adjust::Holm => *critical_t,
+                    Adjust::Bh | Adjust::None => StudentsT::new(0.0, 1.0, *pairs as f64 - 1.0)
+                        .ok()?
+                        .inverse_cdf(1.0 - level / 2.0),
+                };
+                scale.apply((critical + normal_quantile(power)) * standard_error)
+            }
             Noise::Blocks(test, scale) => scale.apply(test.detectable(level, power).ok()?),
             Noise::Normal(error) => {
                 let z = normal_quantile(1.0 - level / 2.0) + normal_quantile(power);
@@ -122,7 +151,7 @@ pub(super) fn find(pair: &Pair<'_>, alpha: f64) -> Result<Finding, String> {
         return Err(obstacle.clone());
     }
     let (base, head) = (values(&pair.base), values(&pair.head));
-    if base.iter().chain(&head).all(|value| *value == base[0]) {
+    if pair.constant() {
         return Ok(exact(0.0));
     }
     match &pair.basis {
@@ -150,6 +179,7 @@ fn exact(shift: f64) -> Finding {
         shift,
         interval: None,
         p: None,
+        p_joint: None,
         runs: None,
         note: None,
         noise: Noise::None,
@@ -176,6 +206,7 @@ fn runs(base: Vec<f64>, head: Vec<f64>, alpha: f64) -> Result<Finding, String> {
         },
         interval: shift.ok().map(|s| (s.interval.low, s.interval.high)),
         p: Some(test.p),
+        p_joint: None,
         runs: Some((base.len(), head.len())),
         note: None,
         noise: Noise::Runs(base, head),
@@ -213,6 +244,7 @@ fn of_samples(
             shift: test.difference,
             interval: Some((test.interval.low, test.interval.high)),
             p: Some(test.p),
+            p_joint: None,
             runs: None,
             note: None,
             noise: Noise::Normal(half / normal_quantile(1.0 - alpha / 2.0)),
@@ -240,6 +272,7 @@ fn of_samples(
         shift: scale.apply(test.value),
         interval,
         p: Some(test.p),
+        p_joint: None,
         runs: None,
         note: None,
         noise: Noise::Blocks(test, scale),
@@ -331,6 +364,7 @@ fn intervals(pair: &Pair<'_>, alpha: f64) -> Result<Finding, String> {
         shift,
         interval: Some((shift - half, shift + half)),
         p: Some((2.0 * normal_tail(shift.abs() / error)).clamp(f64::MIN_POSITIVE, 1.0)),
+        p_joint: None,
         runs: None,
         note: Some("as if the two were independent; the record does not pair their samples".into()),
         noise: Noise::Normal(error),

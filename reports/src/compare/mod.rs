@@ -8,26 +8,29 @@
 //!
 //! [`Basis`]: crate::Basis
 
+mod adjust;
 mod effect;
 mod evidence;
 mod pairs;
 mod render;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use stats::{benjamini_hochberg, holm};
 
 use crate::{Better, GitRevision, StoredRun};
+pub use adjust::Adjust;
 use effect::{Effect, Threshold};
 use evidence::Finding;
 pub use evidence::Method;
 use pairs::Pair;
 pub use render::{csv, junit, markdown, table};
+use turns::Turns;
 
 /// Version of the layout of a comparison as JSON and CSV. It rises when a field changes its
 /// meaning or goes; new fields do not raise it.
@@ -58,48 +61,6 @@ impl Default for Options {
     }
 }
 
-/// How p-values are adjusted for their number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Adjust {
-    /// No false alarm among all figures, but with probability alpha.
-    Holm,
-    /// A share alpha of false alarms among all alarms (Benjamini and Hochberg).
-    Bh,
-    /// Not at all: each figure has its own false alarms.
-    None,
-}
-
-impl Adjust {
-    /// The name used in every format.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Adjust::Holm => "holm",
-            Adjust::Bh => "bh",
-            Adjust::None => "none",
-        }
-    }
-
-    /// The level that the smallest of `tests` p-values has to meet.
-    fn level(self, alpha: f64, tests: usize) -> f64 {
-        match self {
-            Adjust::None => alpha,
-            Adjust::Holm | Adjust::Bh => alpha / tests.max(1) as f64,
-        }
-    }
-
-    fn apply(self, p_values: &[f64]) -> Vec<f64> {
-        let adjusted = match self {
-            Adjust::Holm => holm(p_values),
-            Adjust::Bh => benjamini_hochberg(p_values),
-            Adjust::None => return p_values.to_vec(),
-        };
-        // Tests give p-values between 0 and 1.
-        adjusted.unwrap_or_else(|_| vec![1.0; p_values.len()])
-    }
-}
-
 /// What changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
@@ -111,6 +72,9 @@ pub struct Comparison {
     pub adjust: Adjust,
     /// Number of p-values.
     pub tests: usize,
+    /// Pairs of runs made in turn that times were held against each other by; 0 if they were not.
+    #[serde(default)]
+    pub turns: usize,
     /// Runs of the one build.
     pub base: Vec<RunName>,
     /// Runs of the other.
@@ -238,25 +202,19 @@ pub fn compare(
         }
     }
     let pairs = pairs::pairs(base, head);
-    let mut findings: Vec<Result<Finding, String>> = pairs
-        .iter()
-        .map(|pair| evidence::find(pair, options.alpha))
-        .collect();
-    leave_out_hopeless(&mut findings, options);
-
-    let p_values: Vec<f64> = findings.iter().flatten().filter_map(|f| f.p).collect();
-    let tests = p_values.len();
-    let mut adjusted = options.adjust.apply(&p_values).into_iter();
+    let turns = Turns::of(base, head, options.alpha);
+    let (findings, families) = find(&pairs, turns.as_ref(), options);
+    let tests = (findings.iter().flatten()).filter(|finding| finding.p.is_some());
+    let tests = tests.count();
+    let adjusted = adjust::adjust(&findings, options.adjust, families);
+    let level = options.adjust.level(options.alpha / families, tests);
     let rows = pairs
         .iter()
         .zip(findings)
-        .map(|(pair, finding)| match finding {
+        .zip(adjusted)
+        .map(|((pair, finding), p_adjusted)| match finding {
             Err(why) => not_comparable(pair, why, options),
-            Ok(finding) => {
-                let p_adjusted = finding.p.and_then(|_| adjusted.next());
-                let level = options.adjust.level(options.alpha, tests);
-                judged(pair, &finding, p_adjusted, level, options)
-            }
+            Ok(finding) => judged(pair, &finding, p_adjusted, level, options),
         })
         .collect();
     let names = |side: &[StoredRun]| side.iter().map(run_name).collect();
@@ -265,10 +223,42 @@ pub fn compare(
         alpha: options.alpha,
         adjust: options.adjust,
         tests,
+        turns: turns.map_or(0, |turns| turns.len()),
         base: names(base),
         head: names(head),
         rows,
     })
+}
+
+/// What the tests found, and how many families of them have to share alpha.
+fn find(
+    pairs: &[Pair<'_>],
+    turns: Option<&Turns<'_>>,
+    options: Options,
+) -> (Vec<Result<Finding, String>>, f64) {
+    let in_turn = |pair: &Pair<'_>| turns.filter(|turns| turns.judge(pair));
+    let alone = pairs.iter().map(|pair| match in_turn(pair) {
+        Some(_) => Err(String::new()),
+        None => evidence::find(pair, options.alpha),
+    });
+    let mut findings: Vec<Result<Finding, String>> = alone.collect();
+    adjust::leave_out_hopeless(&mut findings, options);
+    let others = (findings.iter().flatten()).any(|finding| finding.p.is_some());
+    let Some(turns) = turns else {
+        return (findings, 1.0);
+    };
+    let (places, figures): (Vec<usize>, Vec<&Pair<'_>>) = (pairs.iter().enumerate())
+        .filter(|(_, pair)| turns.judge(pair))
+        .unzip();
+    let families = match options.adjust {
+        Adjust::Holm if others && !figures.is_empty() => 2.0,
+        _ => 1.0,
+    };
+    let found = turns.find(&figures, options.alpha / families, 1.0 - options.alpha);
+    for (place, finding) in places.into_iter().zip(found) {
+        findings[place] = finding;
+    }
+    (findings, families)
 }
 
 impl Comparison {
@@ -285,30 +275,6 @@ impl Comparison {
             rows.filter(move |row| row.outcome == outcome && row.headline == headline)
         };
         with(true).chain(with(false))
-    }
-}
-
-/// A test of so few runs that not even the clearest difference could be significant is no test:
-/// it is left out, and the others need not be adjusted for it (R. E. Tarone, Biometrics 46, 1990).
-fn leave_out_hopeless(findings: &mut [Result<Finding, String>], options: Options) {
-    let tests = (findings.iter().flatten())
-        .filter(|finding| finding.p.is_some())
-        .count();
-    let level = options.adjust.level(options.alpha, tests);
-    for finding in findings {
-        if let Ok(Finding {
-            runs: Some((base, head)),
-            ..
-        }) = *finding
-            && evidence::least_p(base, head) > level
-        {
-            let needed = (2..1_000).find(|&n| evidence::least_p(n, n) <= level);
-            let needed = needed.map_or(String::from("more"), |n| n.to_string());
-            *finding = Err(format!(
-                "{base} against {head} runs cannot tell a change from what differs from run to \
-                 run, not among {tests} tests; {needed} runs a side can"
-            ));
-        }
     }
 }
 
@@ -330,7 +296,9 @@ fn judged(
     row.effect = percent(finding.shift);
     row.p = finding.p;
     row.p_adjusted = p_adjusted;
-    row.detectable = finding.detectable(level, POWER).and_then(percent);
+    row.detectable = finding
+        .detectable(level, options.adjust, POWER)
+        .and_then(percent);
     let significant = match p_adjusted {
         Some(p) => p <= options.alpha,
         // What is exact needs no test.

@@ -28,6 +28,16 @@ pub(super) struct Pair<'a> {
     pub(super) broken: bool,
 }
 
+impl Pair<'_> {
+    /// Whether it has the same value in all runs that have it.
+    pub(super) fn constant(&self) -> bool {
+        let mut values = (self.base.iter().chain(&self.head)).filter_map(|seen| seen.metric.value);
+        values
+            .next()
+            .is_none_or(|first| values.all(|value| value == first))
+    }
+}
+
 type Cells<'a> = Vec<(&'a StoredRun, &'a CellRecord)>;
 
 pub(super) fn pairs<'a>(base: &'a [StoredRun], head: &'a [StoredRun]) -> Vec<Pair<'a>> {

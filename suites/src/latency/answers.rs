@@ -143,6 +143,7 @@ impl Requests {
         let start = warm_up::detect(&self.ttft_ns);
         let steady = sorted(&self.ttft_ns[start.repetitions..]);
         let mut all = figures::percentiles(&case, "ttft", &steady);
+        all.push(figures::undisturbed(&case, "ttft", &steady));
         all.push(figures::rate(
             &case,
             "prefill_tok_per_s",
@@ -173,6 +174,7 @@ impl Requests {
         histogram::write(&run.artifact("decode.itl.hgrm"), &self.itl_ns[skipped..])?;
 
         let mut all = figures::percentiles(DECODE, "itl", &steady);
+        all.push(figures::undisturbed(DECODE, "itl", &steady));
         all.extend(figures::outliers(DECODE, "itl", &steady));
         all.extend(self.transport_figures(run, skipped));
         let by_request = sorted(&tpot_ns);

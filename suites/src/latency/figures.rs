@@ -17,34 +17,50 @@ const PERCENTILES: [(&str, f64); 5] = [
     ("p999", 0.999),
 ];
 
-/// `{what}_p50_ns` to `{what}_p999_ns` and `{what}_max_ns` of ascending durations, each
-/// with its order-statistic interval, or withheld where there are too few for one.
+/// What is left of a duration where little interferes: other programs only ever add to it, so that
+/// the lower quartile varies less from run to run than the median (docs, *Comparing builds*). Lower
+/// percentiles vary less still, but need more samples for an interval: the tenth 36, this one 13.
+const UNDISTURBED: (&str, f64) = ("p25", 0.25);
+
+/// `{what}_p50_ns` to `{what}_p999_ns` and `{what}_max_ns` of ascending durations.
 pub(super) fn percentiles(case: &str, what: &str, sorted_ns: &[f64]) -> Vec<Measurement> {
-    let n = sorted_ns.len();
-    let one = |(name, p): (&str, f64)| {
-        let metric = format!("{what}_{name}_ns");
-        let figure = percentile(sorted_ns, p)
-            .and_then(|value| Ok((value, quantile_interval(sorted_ns, p, CONFIDENCE)?)));
-        match figure {
-            Ok((value, interval)) => Measurement {
-                interval: Some(interval),
-                ..duration(case, metric, value, n)
-            },
-            Err(_) => {
-                let needed = min_samples_for_quantile_interval(p, CONFIDENCE).unwrap_or_default();
-                let why = format!(
-                    "{n} samples are too few for the {} % percentile, which needs {needed}",
-                    100.0 * p
-                );
-                Measurement::withheld(case.to_owned(), metric, "ns", Better::Lower, n as u64, why)
-            }
-        }
-    };
-    let mut all: Vec<Measurement> = PERCENTILES.into_iter().map(one).collect();
+    let mut all: Vec<Measurement> = PERCENTILES
+        .into_iter()
+        .map(|level| quantile(case, what, level, sorted_ns))
+        .collect();
     if let Some(&longest) = sorted_ns.last() {
+        let n = sorted_ns.len();
         all.push(duration(case, format!("{what}_max_ns"), longest, n));
     }
     all
+}
+
+/// `{what}_p25_ns` of ascending durations: the time of the undisturbed.
+pub(super) fn undisturbed(case: &str, what: &str, sorted_ns: &[f64]) -> Measurement {
+    quantile(case, what, UNDISTURBED, sorted_ns)
+}
+
+/// A percentile with its order-statistic interval, or withheld where there are too few
+/// durations for one.
+fn quantile(case: &str, what: &str, (name, p): (&str, f64), sorted_ns: &[f64]) -> Measurement {
+    let n = sorted_ns.len();
+    let metric = format!("{what}_{name}_ns");
+    let figure = percentile(sorted_ns, p)
+        .and_then(|value| Ok((value, quantile_interval(sorted_ns, p, CONFIDENCE)?)));
+    match figure {
+        Ok((value, interval)) => Measurement {
+            interval: Some(interval),
+            ..duration(case, metric, value, n)
+        },
+        Err(_) => {
+            let needed = min_samples_for_quantile_interval(p, CONFIDENCE).unwrap_or_default();
+            let why = format!(
+                "{n} samples are too few for the {} % percentile, which needs {needed}",
+                100.0 * p
+            );
+            Measurement::withheld(case.to_owned(), metric, "ns", Better::Lower, n as u64, why)
+        }
+    }
 }
 
 /// The median of ascending durations, with its interval where there is one.
@@ -169,6 +185,9 @@ mod tests {
             Some("100 samples are too few for the 99 % percentile, which needs 368")
         );
         assert_eq!(of("itl_max_ns").value, 100.0);
+        let quartile = |n| undisturbed("decode", "itl", &ramp(n));
+        assert_eq!(quartile(13).value, 4.0);
+        assert!(quartile(12).value.is_nan() && quartile(12).why.is_some());
         assert!(
             percentiles("decode", "itl", &[])
                 .iter()

@@ -127,8 +127,12 @@ fn counts(comparison: &Comparison) -> String {
 
 /// How it was judged.
 fn method(comparison: &Comparison) -> String {
+    let turns = match comparison.turns {
+        0 => String::new(),
+        pairs => format!("{pairs} pairs of runs made in turn; "),
+    };
     format!(
-        "{} tests at {} %, adjusted: {}; detectable with probability {POWER}",
+        "{turns}{} tests at {} %, adjusted: {}; detectable with probability {POWER}",
         comparison.tests,
         number(100.0 * comparison.alpha),
         comparison.adjust.name(),
