@@ -62,15 +62,7 @@ pub(crate) fn run(arguments: &HistoryArguments) -> Result<Exit> {
 }
 
 fn list(history: &mut History, arguments: &HistoryListArguments) -> Result<()> {
-    let filter = Filter {
-        branch: arguments.branch.clone(),
-        revision: arguments.revision.clone(),
-        machine: arguments.machine.clone(),
-        engine: arguments.engine.clone(),
-        model: arguments.model.clone(),
-        metric: arguments.metric.clone(),
-        ..Filter::default()
-    };
+    let filter = Filter::from(&arguments.filter);
     let runs = history.runs(&filter)?;
     let (header, rows) = if filter.metric.is_some() {
         let runs: HashMap<RunId, &Run> = runs.iter().map(|run| (run.id, run)).collect();

@@ -5,7 +5,8 @@
 //!     URL [NIGHTS [ENGINES [METRICS [TRUTH.csv]]]]      (365, 20, 500)
 //! ```
 //!
-//! Every night has one run of all engines. A figure scatters around its level by one per cent
+//! Every night has one run of all engines, with names, units and sizes of figures as suites have
+//! them. A figure scatters around its level by one per cent
 //! (normal, log scale); in one series of 40 the level shifts once, by 3 to 20 % up or down,
 //! between the second and the ninth tenth of the nights. TRUTH.csv lists those shifts. The same
 //! numbers give the same history.
@@ -24,6 +25,22 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
+/// Suite, metric, unit, direction, level.
+const FIGURES: [(&str, &str, &str, Better, f64); 10] = [
+    ("latency", "ttft_p50", "ns", Better::Lower, 80e6),
+    ("latency", "itl_p50", "ns", Better::Lower, 8.2e6),
+    ("latency", "itl_p99", "ns", Better::Lower, 14e6),
+    ("latency", "decode_tok_per_s", "tok/s", Better::Higher, 118.0),
+    ("latency", "prefill_tok_per_s", "tok/s", Better::Higher, 640.0),
+    ("memory", "peak_bytes", "B", Better::Lower, 3.6e8),
+    ("kv", "resident_bytes", "B", Better::Lower, 2.4e7),
+    ("perplexity", "ppl", "1", Better::Lower, 12.3),
+    ("parity", "kl_mean", "nat", Better::Lower, 0.0042),
+    ("soak", "decode_ns", "ns", Better::Lower, 8.4e6),
+];
+const SUITES: [&str; 6] = ["latency", "memory", "kv", "perplexity", "parity", "soak"];
+const WEIGHTS: [&str; 7] = ["f16", "q8_0", "q6_k", "q5_k", "q4_k", "q4_0", "q3_k"];
+const ENGINES: [&str; 3] = ["reference", "metal", "vulkan"];
 const NOISE: f64 = 0.01;
 /// One series of so many shifts.
 const SHIFTING: u64 = 40;
@@ -58,12 +75,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut history = History::open(&url)?;
     for (what, filter) in [
-        ("one series", one(Some("e3"), "latency.case_7.metric_7")),
+        ("one series", one(Some(&engine(3)), "latency.ctx_512.itl_p50")),
         (
             "one metric of all engines",
-            one(None, "latency.case_7.metric_7"),
+            one(None, "latency.ctx_512.itl_p50"),
         ),
-        ("one engine", one(Some("e3"), "*")),
+        ("one engine", one(Some(&engine(3)), "*")),
         ("everything", Filter::default()),
     ] {
         let start = Instant::now();
@@ -134,7 +151,7 @@ impl World {
                 if let Some((night, ratio)) = self.shift(engine, metric) {
                     out.write_record([
                         name(metric),
-                        format!("e{engine}"),
+                        self::engine(engine),
                         night.to_string(),
                         revision(night),
                         ratio.to_string(),
@@ -158,11 +175,14 @@ impl World {
                     dirty: false,
                 }),
                 command_line: vec!["harness".into(), "run".into()],
-                settings: [("latency".into(), [("ctx".into(), "512".into())].into())].into(),
+                settings: [("latency".into(), [("max_tokens".into(), "64".into())].into())].into(),
                 gates: vec![],
                 seeds: [("prompts".into(), 1)].into(),
-                baseline: "e0".into(),
-                plan: PlanRecord::default(),
+                baseline: engine(0),
+                plan: PlanRecord {
+                    engines: (0..self.engines).map(engine).collect(),
+                    ..PlanRecord::default()
+                },
                 models: vec![ModelRecord {
                     name: "generated".into(),
                     sha256: "00".repeat(32),
@@ -186,22 +206,23 @@ impl World {
                 shards: vec![],
             },
             cells: (0..self.engines)
-                .map(|engine| self.cell(night, engine, started))
+                .flat_map(|engine| self.cells(night, engine, started))
                 .collect(),
             samples_bytes: 0,
             telemetry: Telemetry::default(),
         }
     }
 
-    fn cell(&self, night: u64, engine: u64, started: Timestamp) -> CellRecord {
+    /// The cells of an engine, one a suite.
+    fn cells(&self, night: u64, engine: u64, started: Timestamp) -> Vec<CellRecord> {
         let mut random = ChaCha8Rng::seed_from_u64(night * self.engines + engine);
-        let spec = format!("e{engine}");
-        CellRecord {
-            cell: format!("latency/{spec}"),
-            suite: "latency".into(),
+        let spec = self::engine(engine);
+        let cell = |suite: &str| CellRecord {
+            cell: format!("{suite}/{spec}"),
+            suite: suite.into(),
             engine: EngineRecord {
-                id: spec.clone(),
-                spec,
+                id: ENGINES[engine as usize % ENGINES.len()].into(),
+                spec: spec.clone(),
                 version: "1".into(),
                 device: "cpu".into(),
                 options: Default::default(),
@@ -212,46 +233,66 @@ impl World {
             started,
             wall_s: 60.0,
             work: None,
-            metrics: (0..self.metrics)
-                .map(|metric| {
-                    let shifted = self.shift(engine, metric).filter(|(at, _)| night >= *at);
-                    let level = (10.0 + metric as f64) * shifted.map_or(1.0, |(_, ratio)| ratio);
-                    let value = level * (NOISE * normal(&mut random)).exp();
-                    figure(name(metric), value)
-                })
-                .collect(),
+            metrics: Vec::new(),
+        };
+        let mut cells: Vec<CellRecord> = SUITES.iter().map(|suite| cell(suite)).collect();
+        for metric in 0..self.metrics {
+            let (suite, _, unit, better, level) = figure(metric);
+            let shifted = self.shift(engine, metric).filter(|(at, _)| night >= *at);
+            let level = level
+                * (1.0 + 0.1 * engine as f64)
+                * (1.0 + (metric / 10) as f64)
+                * shifted.map_or(1.0, |(_, ratio)| ratio);
+            let value = level * (NOISE * normal(&mut random)).exp();
+            let cell = cells.iter_mut().find(|cell| cell.suite == suite);
+            cell.into_iter().for_each(|cell| {
+                cell.metrics.push(Metric {
+                    name: name(metric),
+                    unit: unit.into(),
+                    better,
+                    value: Some(value),
+                    n: 30,
+                    ci_low: Some(value * (1.0 - NOISE)),
+                    ci_high: Some(value * (1.0 + NOISE)),
+                    confidence: Some(0.95),
+                    gate: None,
+                    verdict: Verdict::Info,
+                    why: None,
+                    headline: metric < FIGURES.len() as u64,
+                    ranks: false,
+                    basis: None,
+                });
+            });
         }
+        cells.retain(|cell| !cell.metrics.is_empty());
+        cells
     }
 }
 
-fn figure(name: String, value: f64) -> Metric {
-    Metric {
-        name,
-        unit: "ms".into(),
-        better: Better::Lower,
-        value: Some(value),
-        n: 30,
-        ci_low: Some(value * (1.0 - NOISE)),
-        ci_high: Some(value * (1.0 + NOISE)),
-        confidence: Some(0.95),
-        gate: None,
-        verdict: Verdict::Info,
-        why: None,
-        headline: false,
-        ranks: false,
-        basis: None,
-    }
+fn figure(metric: u64) -> (&'static str, &'static str, &'static str, Better, f64) {
+    FIGURES[metric as usize % FIGURES.len()]
 }
 
+/// `latency.ctx_512.itl_p50`: contexts in steps of 128.
 fn name(metric: u64) -> String {
-    format!("latency.case_{}.metric_{metric}", metric % 10)
+    let (suite, figure, ..) = figure(metric);
+    format!("{suite}.ctx_{}.{figure}", 128 * (metric / 10 + 1))
+}
+
+/// `reference:weights=q4_0`, each a different one.
+fn engine(engine: u64) -> String {
+    let place = engine as usize;
+    let weights = WEIGHTS[place / ENGINES.len() % WEIGHTS.len()];
+    let threads = match place / (ENGINES.len() * WEIGHTS.len()) {
+        0 => String::new(),
+        more => format!(",threads={more}"),
+    };
+    format!("{}:weights={weights}{threads}", ENGINES[place % ENGINES.len()])
 }
 
 fn revision(night: u64) -> String {
-    format!(
-        "{:040x}",
-        u128::from(night + 1) * 0x9e37_79b9_7f4a_7c15_f39c_c060
-    )
+    let mixed = (night + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    format!("{mixed:016x}{:016x}{:08x}", mixed.rotate_left(23), mixed as u32)
 }
 
 /// Box and Muller's transform.

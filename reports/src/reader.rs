@@ -94,6 +94,14 @@ impl StoredRun {
         })
     }
 
+    /// The SHA-256 that [`StoredRun::open`] would give the record in `folder`.
+    ///
+    /// # Errors
+    /// [`ReadError`] when `run.json` is missing, malformed, or of another schema.
+    pub fn identify(folder: &Path) -> Result<String, ReadError> {
+        Ok(digest(&parse(folder)?.1))
+    }
+
     /// A record that never was on disk, and has no samples.
     #[must_use]
     pub fn of(record: RunRecord, folder: PathBuf) -> Self {

@@ -96,6 +96,39 @@ fn pelt_sees_a_bump_and_a_long_series() {
 }
 
 #[test]
+fn a_quick_look_keeps_its_promise_and_sees_what_matters() {
+    let trials = 2_000;
+    let mut stream = ChaCha8Rng::seed_from_u64(7);
+    // Continuous noise, and figures of few values, of which some are rare.
+    for (n, values) in [(10, 0.0), (30, 0.0), (100, 0.0), (100, 1.0), (60, 0.2)] {
+        let mut alarms = 0;
+        for _ in 0..trials {
+            let mut series = noise(&mut stream, n);
+            if values > 0.0 {
+                series.iter_mut().for_each(|x| *x = (*x * values).round());
+            }
+            alarms += u32::from(level_change_p(&series, 5).unwrap() <= 0.05);
+        }
+        // Bin(2000, 0.05) exceeds 138 with probability 1e-4.
+        assert!(alarms <= 138, "{n} {values}: {alarms}");
+    }
+    // Three deviations for the last tenth of 100, or in between: noise has such a p-value
+    // less than once in the number of series a large history has.
+    for range in [90..100, 40..52] {
+        let mut series = noise(&mut stream, 100);
+        for x in &mut series[range] {
+            *x += 3.0;
+        }
+        assert!(level_change_p(&series, 5).unwrap() < 1e-2);
+    }
+    let mut series = noise(&mut stream, 100);
+    for x in &mut series[50..] {
+        *x += 3.0;
+    }
+    assert!(level_change_p(&series, 5).unwrap() < 1e-10);
+}
+
+#[test]
 fn brackets_hold_the_change() {
     let trials = 60;
     let mut stream = ChaCha8Rng::seed_from_u64(5);

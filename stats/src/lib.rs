@@ -75,7 +75,9 @@ mod warm_up;
 
 pub use blocks::{BCA_FROM_BLOCKS, Block, RatioTest, ratio_interval, ratio_test};
 pub use bootstrap::{BootstrapOptions, bootstrap_interval};
-pub use change_points::{ChangePoint, ChangePointOptions, Direction, e_divisive, pelt};
+pub use change_points::{
+    ChangePoint, ChangePointOptions, Direction, e_divisive, level_change_p, pelt,
+};
 pub use error::StatsError;
 pub use interval::{Estimate, Interval, Method};
 pub use kendall::kendall_tau_b;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use reports::history::DEFAULT_URL;
+use reports::history::{DEFAULT_URL, Filter};
 
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArguments {
@@ -44,33 +44,54 @@ pub(crate) enum HistoryCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct HistoryListArguments {
-    /// Runs of this branch
-    #[arg(long, value_name = "BRANCH")]
-    pub(crate) branch: Option<String>,
-
-    /// Runs of this commit; its beginning will do
-    #[arg(long, value_name = "COMMIT")]
-    pub(crate) revision: Option<String>,
-
-    /// Runs on this machine, by fingerprint (see `harness machine`)
-    #[arg(long, value_name = "FINGERPRINT")]
-    pub(crate) machine: Option<String>,
-
-    /// Engine, by spec, or by id for all its specs
-    #[arg(long, value_name = "ENGINE")]
-    pub(crate) engine: Option<String>,
-
-    /// Model, by name or the beginning of its SHA-256
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) model: Option<String>,
-
-    /// Metrics, e.g. 'latency.*'
-    #[arg(long, value_name = "PATTERN")]
-    pub(crate) metric: Option<String>,
+    #[command(flatten)]
+    pub(crate) filter: HistoryFilter,
 
     /// What to print
     #[arg(long, value_enum, default_value_t = HistoryFormat::Table)]
     pub(crate) format: HistoryFormat,
+}
+
+/// Which part of a history is wanted.
+#[derive(Debug, Args)]
+pub(crate) struct HistoryFilter {
+    /// Runs of this branch
+    #[arg(long, value_name = "BRANCH")]
+    branch: Option<String>,
+
+    /// Runs of this commit; its beginning will do
+    #[arg(long, value_name = "COMMIT")]
+    revision: Option<String>,
+
+    /// Runs on this machine, by fingerprint (see `harness machine`)
+    #[arg(long, value_name = "FINGERPRINT")]
+    machine: Option<String>,
+
+    /// Engine, by spec, or by id for all its specs
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<String>,
+
+    /// Model, by name or the beginning of its SHA-256
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+
+    /// Metrics, e.g. 'latency.*'
+    #[arg(long, value_name = "PATTERN")]
+    metric: Option<String>,
+}
+
+impl From<&HistoryFilter> for Filter {
+    fn from(arguments: &HistoryFilter) -> Self {
+        Self {
+            branch: arguments.branch.clone(),
+            revision: arguments.revision.clone(),
+            machine: arguments.machine.clone(),
+            engine: arguments.engine.clone(),
+            model: arguments.model.clone(),
+            metric: arguments.metric.clone(),
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Debug, Args)]

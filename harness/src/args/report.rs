@@ -4,11 +4,22 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::HistoryFilter;
+
 #[derive(Debug, Args)]
 pub(crate) struct ReportArguments {
-    /// Folder of a run, or of runs, repeatable [default: .harness/runs]
+    /// History to report on: sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE [default:
+    /// HARNESS_HISTORY or .harness/history.db if there is one, and else the runs in .harness/runs]
+    #[arg(long, value_name = "URL")]
+    pub(crate) history: Option<String>,
+
+    /// Folder of a run, or of runs, repeatable: what to report on, or with --history where the
+    /// samples of its runs are
     #[arg(long, value_name = "DIR", num_args = 1..)]
     pub(crate) runs: Vec<PathBuf>,
+
+    #[command(flatten, next_help_heading = "Parts of a history")]
+    pub(crate) filter: HistoryFilter,
 
     /// Folder for the report; an earlier report there is replaced
     #[arg(long, value_name = "DIR")]

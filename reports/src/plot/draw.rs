@@ -12,7 +12,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{IntoFont, IntoTextStyle, TextStyle};
 
 use super::axis::{Range, display_unit};
-use super::{Drawing, Mark, Plot, Point, Series, Style};
+use super::{Drawing, Level, Mark, Plot, Point, Series, Style};
 use crate::render::number;
 
 /// Units of the view box in a CSS pixel at full width: plotters places on whole numbers.
@@ -101,6 +101,12 @@ impl Plot {
         let marks = self.marks.iter().map(|mark| Mark {
             at: mark.at / x_factor,
             bracket: (mark.bracket.0 / x_factor, mark.bracket.1 / x_factor),
+            label: mark.label.clone(),
+        });
+        let levels = self.levels.iter().map(|level| Level {
+            from: level.from / x_factor,
+            to: level.to / x_factor,
+            value: level.value / y_factor,
         });
         Shown {
             plot: self,
@@ -108,6 +114,7 @@ impl Plot {
             y_unit,
             series: series.collect(),
             marks: marks.collect(),
+            levels: levels.collect(),
         }
     }
 }
@@ -119,6 +126,7 @@ struct Shown<'a> {
     y_unit: &'a str,
     series: Vec<Series>,
     marks: Vec<Mark>,
+    levels: Vec<Level>,
 }
 
 impl Shown<'_> {
@@ -176,6 +184,7 @@ impl Shown<'_> {
         for (index, series) in self.series.iter().enumerate() {
             paint_series(&mut chart, series, index)?;
         }
+        self.paint_levels(&mut chart)?;
         let hover = self.hover(&chart);
         if self.series.len() > 1 {
             self.paint_legend(&legend)?;
@@ -194,7 +203,7 @@ impl Shown<'_> {
     }
 
     fn paint_marks(&self, chart: &mut Chart<'_, '_>) -> Result<(), Failure> {
-        let range = chart.y_range();
+        let (across, range) = (chart.x_range(), chart.y_range());
         for mark in &self.marks {
             let (from, to) = mark.bracket;
             let corners = [
@@ -206,6 +215,22 @@ impl Shown<'_> {
             chart.draw_series([Polygon::new(corners, PALETTE[1].mix(0.15))])?;
             let line = [(mark.at, range.start), (mark.at, range.end)];
             chart.draw_series([PathElement::new(line, PALETTE[1].stroke_width(2 * FINE))])?;
+            // Above the frame, on the side where there is more room.
+            let left = mark.at - across.start > (across.end - across.start) / 2.0;
+            let side = if left { HPos::Right } else { HPos::Left };
+            let style = font(13 * FINE, INK).pos(Pos::new(side, VPos::Bottom));
+            let place = (mark.at, range.end);
+            chart
+                .plotting_area()
+                .draw(&Text::new(mark.label.as_str(), place, style))?;
+        }
+        Ok(())
+    }
+
+    fn paint_levels(&self, chart: &mut Chart<'_, '_>) -> Result<(), Failure> {
+        for level in &self.levels {
+            let line = [(level.from, level.value), (level.to, level.value)];
+            chart.draw_series([PathElement::new(line, stroke(INK))])?;
         }
         Ok(())
     }
@@ -429,6 +454,12 @@ mod tests {
             marks: vec![Mark {
                 at: 1.0,
                 bracket: (0.0, 1.0),
+                label: "<b>".into(),
+            }],
+            levels: vec![Level {
+                from: 0.0,
+                to: 1.0,
+                value: 2e6,
             }],
         }
     }

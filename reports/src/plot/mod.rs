@@ -6,10 +6,12 @@
 
 mod axis;
 mod draw;
+mod spark;
 mod thin;
 
 pub(crate) use axis::quantity;
 pub use axis::{Axis, Scale};
+pub(crate) use spark::spark;
 pub use thin::thin;
 
 /// Style rules that turn ink and grid of a drawing with the reader's colour scheme.
@@ -28,6 +30,8 @@ pub struct Plot {
     pub series: Vec<Series>,
     /// Stretches of the abscissa that stand out.
     pub marks: Vec<Mark>,
+    /// Stretches of one height.
+    pub levels: Vec<Level>,
 }
 
 /// Points that belong together.
@@ -85,6 +89,19 @@ pub struct Mark {
     pub at: f64,
     /// The last before and the first after it, surely.
     pub bracket: (f64, f64),
+    /// What to write beside it.
+    pub label: String,
+}
+
+/// A line from left to right.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Level {
+    /// Where it begins.
+    pub from: f64,
+    /// Where it ends.
+    pub to: f64,
+    /// Its ordinate.
+    pub value: f64,
 }
 
 /// A picture.

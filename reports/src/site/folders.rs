@@ -1,11 +1,11 @@
 //! Run folders as input.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::input::Samples;
-use super::{RunHead, SiteError, Source, Trend, TrendKey, TrendPoint, format};
+use super::{RunHead, SiteError, Source, Trend, TrendKey, TrendPoint};
 use crate::{ReadError, RunRecord, StoredRun};
 
 /// Records read from folders.
@@ -53,26 +53,15 @@ impl RunFolders {
             notes,
             trends: BTreeMap::new(),
         };
-        let mut taken = HashSet::new();
         for (folder, record) in records {
-            this.add(folder, &record, &mut taken);
+            this.add(folder, &record);
         }
         Ok(this)
     }
 
-    fn add(&mut self, folder: PathBuf, record: &RunRecord, taken: &mut HashSet<String>) {
+    fn add(&mut self, folder: PathBuf, record: &RunRecord) {
         let run = self.runs.len();
-        let mut head = RunHead::of(record, &folder);
-        let page = format::slug(&head.name);
-        let unique = (1..).map(|n| {
-            if n == 1 {
-                page.clone()
-            } else {
-                format!("{page}-{n}")
-            }
-        });
-        let page = unique.into_iter().find(|page| taken.insert(page.clone()));
-        head.link = page.map(|page| format!("run/{page}.html"));
+        let head = RunHead::of(record, &folder);
         let provenance = &record.provenance;
         for cell in &record.cells {
             let settings = provenance.settings.get(&cell.suite);
@@ -108,13 +97,14 @@ impl RunFolders {
 }
 
 impl RunHead {
-    /// Of the record in `folder`; without a page.
+    /// Of the record in `folder`.
     pub(crate) fn of(record: &RunRecord, folder: &Path) -> Self {
         let provenance = &record.provenance;
         let project = provenance.project.as_ref();
         let name = folder.canonicalize().unwrap_or_else(|_| folder.into());
         Self {
             name: (name.file_name()).map_or("run".into(), |name| name.to_string_lossy().into()),
+            at_hand: true,
             link: None,
             started: provenance.started,
             branch: project.and_then(|project| project.branch.clone()),
@@ -133,7 +123,7 @@ impl RunHead {
 }
 
 /// Folders in `place` that hold a record.
-fn children(place: &Path) -> Result<Vec<PathBuf>, SiteError> {
+pub(super) fn children(place: &Path) -> Result<Vec<PathBuf>, SiteError> {
     let io = |source| ReadError::Io {
         path: place.into(),
         source,
@@ -164,25 +154,12 @@ impl Source for RunFolders {
         &self.notes
     }
 
-    fn record(&mut self, run: usize) -> Result<Option<(RunRecord, Samples)>, SiteError> {
-        let stored = StoredRun::open(&self.folders[run])?;
-        Ok(Some((stored.record, stored.samples)))
+    fn trends(&mut self) -> Result<Vec<Trend>, SiteError> {
+        Ok(std::mem::take(&mut self.trends).into_values().collect())
     }
 
-    fn each_metric(
-        &mut self,
-        visit: &mut dyn FnMut(Vec<Trend>) -> Result<(), SiteError>,
-    ) -> Result<(), SiteError> {
-        let mut same: Vec<Trend> = Vec::new();
-        for trend in std::mem::take(&mut self.trends).into_values() {
-            if same
-                .first()
-                .is_some_and(|first| first.key.metric != trend.key.metric)
-            {
-                visit(std::mem::take(&mut same))?;
-            }
-            same.push(trend);
-        }
-        if same.is_empty() { Ok(()) } else { visit(same) }
+    fn record(&mut self, run: usize) -> Result<(RunRecord, Samples), SiteError> {
+        let stored = StoredRun::open(&self.folders[run])?;
+        Ok((stored.record, stored.samples))
     }
 }

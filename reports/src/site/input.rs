@@ -20,21 +20,18 @@ pub trait Source {
         &[]
     }
 
-    /// The record of a run that has a page, by its place in [`Source::runs`], and its samples by cell as
-    /// far as they are at hand.
+    /// All trends, by key. They are handed over: a second call has none.
+    ///
+    /// # Errors
+    /// [`SiteError`] when they cannot be read.
+    fn trends(&mut self) -> Result<Vec<Trend>, SiteError>;
+
+    /// The record of a run, by its place in [`Source::runs`], and its samples by cell as far as
+    /// they are at hand.
     ///
     /// # Errors
     /// [`SiteError`] when it cannot be read.
-    fn record(&mut self, run: usize) -> Result<Option<(RunRecord, Samples)>, SiteError>;
-
-    /// All trends of one metric after those of another.
-    ///
-    /// # Errors
-    /// What `visit` returns, or [`SiteError`] when the source fails.
-    fn each_metric(
-        &mut self,
-        visit: &mut dyn FnMut(Vec<Trend>) -> Result<(), SiteError>,
-    ) -> Result<(), SiteError>;
+    fn record(&mut self, run: usize) -> Result<(RunRecord, Samples), SiteError>;
 }
 
 /// A run in short.
@@ -42,7 +39,9 @@ pub trait Source {
 pub struct RunHead {
     /// What it is called.
     pub name: String,
-    /// Its page, if it is to have one, from the site's root.
+    /// Whether its folder is at hand. It has a page then; other runs have one if there is room.
+    pub at_hand: bool,
+    /// Its page from the site's root, which the site chooses.
     pub link: Option<String>,
     /// When it began.
     pub started: Timestamp,
@@ -72,6 +71,11 @@ impl RunHead {
 
     pub(super) fn branch(&self) -> &str {
         self.branch.as_deref().unwrap_or("–")
+    }
+
+    /// `2026-11-21`, in UTC.
+    pub(super) fn date(&self) -> String {
+        self.started.strftime("%Y-%m-%d").to_string()
     }
 
     /// `2026-11-21 23:20`, in UTC.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::changes::{self, Change};
 use super::output::{Output, failed};
-use super::{RunHead, SiteError, Source, Written, overview, run_plots};
+use super::{RunHead, SiteError, Source, Written, metric_page, overview, run_plots};
 use crate::RunRecord;
 use crate::render;
 
@@ -20,28 +20,18 @@ const MOST_CHANGES: usize = 50;
 pub fn write_markdown(source: &mut dyn Source, out: &Path) -> Result<Written, SiteError> {
     let output = Output::begin(out)?;
     let runs = source.runs().to_vec();
-    let mut changes: Vec<Change> = Vec::new();
-    let (mut metrics, mut points) = (0, 0);
-    source.each_metric(&mut |trends| {
-        metrics += 1;
-        for trend in &trends {
-            points += trend.points.len() as u64;
-            let found = changes::points(trend);
-            changes.extend(found.iter().map(|point| Change::new(&runs, trend, point)));
-        }
-        Ok(())
-    })?;
-    changes::sort(&mut changes);
+    let trends = source.trends()?;
+    let found = changes::search(&trends);
+    let changes = changes::all(&runs, &trends, &found);
     let mut text = String::from("# Report\n\n## What changed\n\n");
     table(&mut text, &changes);
     let mut latest: Vec<usize> = overview::latest(&runs).into_iter().collect();
     latest.sort_unstable();
     for index in latest.into_iter().rev() {
-        if let Some((record, samples)) = source.record(index)? {
-            heading(&mut text, &runs[index]);
-            text.push_str(&render::markdown(&record));
-            plots(&mut text, &output, index, &record, &samples)?;
-        }
+        let (record, samples) = source.record(index)?;
+        heading(&mut text, &runs[index]);
+        text.push_str(&render::markdown(&record));
+        plots(&mut text, &output, index, &record, &samples)?;
     }
     let mut file = output.file("report.md")?;
     let done = file.write_all(text.as_bytes()).and_then(|()| file.flush());
@@ -49,8 +39,8 @@ pub fn write_markdown(source: &mut dyn Source, out: &Path) -> Result<Written, Si
     drop(file);
     let written = Written {
         runs: runs.len(),
-        metrics,
-        points,
+        metrics: metric_page::group(&trends, &found).len(),
+        points: trends.iter().map(|trend| trend.points.len() as u64).sum(),
         changes: changes.len(),
     };
     output.finish()?;

@@ -1,35 +1,57 @@
 //! The page of a metric: its series over time.
 
 use serde::Serialize;
-use stats::ChangePoint;
 
-use super::changes::{self, Change};
+use super::changes::{self, Change, Found};
 use super::format::{self, Figure};
 use super::{RunHead, Trend};
-use crate::plot::{Axis, Mark, Plot, Point, Scale, Series, Style, thin};
+use crate::plot::{Axis, Level, Mark, Plot, Point, Scale, Series, Style, spark, thin};
 use crate::render::number;
 
 /// Pixels of a plot that can be told apart.
 const COLUMNS: usize = 240;
+/// Series that have a plot of their own; others have a line in the table.
+const MOST_PLOTS: usize = 24;
+
+/// The trends of a metric, and what was found of them.
+pub(super) type Trends<'a> = (&'a [Trend], &'a [Found]);
+
+/// Trends by metric: those of one follow each other.
+pub(super) fn group<'a>(trends: &'a [Trend], found: &'a [Found]) -> Vec<Trends<'a>> {
+    let mut rest = found;
+    let same = trends.chunk_by(|a, b| a.key.metric == b.key.metric);
+    same.map(|trends| {
+        let (found, others) = rest.split_at(trends.len());
+        rest = others;
+        (trends, found)
+    })
+    .collect()
+}
 
 /// A row of the table of metrics.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct MetricLine {
-    pub(super) name: String,
+    name: String,
     pub(super) link: String,
     unit: String,
     better: &'static str,
     series: usize,
-    pub(super) points: usize,
-    changes: usize,
+    points: usize,
+    regressed: usize,
+    improved: usize,
+    /// The largest regression, or else change.
+    worst: String,
+    worst_size: f64,
+    worst_kind: &'static str,
 }
 
 /// All there is to know of a metric.
 pub(super) struct MetricPage<'a> {
     pub(super) line: MetricLine,
-    pub(super) changes: Vec<Change>,
+    changes: Vec<Change>,
     runs: &'a [RunHead],
-    trends: Vec<(Trend, Vec<ChangePoint>)>,
+    /// What changed most stands first.
+    trends: Vec<(&'a Trend, &'a Found, Vec<Change>)>,
 }
 
 #[derive(Serialize)]
@@ -37,8 +59,9 @@ struct View<'a> {
     title: &'a str,
     about: String,
     changes: &'a [Change],
-    untested: String,
+    unsearched: String,
     plots: Vec<Figure>,
+    unplotted: usize,
     latest: Vec<Latest>,
 }
 
@@ -48,6 +71,7 @@ struct Latest {
     model: String,
     branch: String,
     machine: String,
+    spark: String,
     value: String,
     sort: f64,
     interval: String,
@@ -57,17 +81,24 @@ struct Latest {
 }
 
 impl<'a> MetricPage<'a> {
-    pub(super) fn new(runs: &'a [RunHead], trends: Vec<Trend>) -> Self {
-        let tested = trends.into_iter().map(|trend| {
-            let points = changes::points(&trend);
-            (trend, points)
-        });
-        let trends: Vec<(Trend, Vec<ChangePoint>)> = tested.collect();
-        let mut all: Vec<Change> = (trends.iter())
-            .flat_map(|(trend, points)| points.iter().map(|point| Change::new(runs, trend, point)))
+    pub(super) fn new(runs: &'a [RunHead], (trends, found): &Trends<'a>) -> Self {
+        let both = trends.iter().zip(*found);
+        let mut trends: Vec<(&Trend, &Found, Vec<Change>)> = both
+            .map(|(trend, found)| {
+                let mut own: Vec<Change> = changes::describe(runs, trend, found).collect();
+                changes::sort(&mut own);
+                (trend, found, own)
+            })
             .collect();
+        trends.sort_by(|a, b| match (a.2.first(), b.2.first()) {
+            (Some(a), Some(b)) => changes::order(a, b),
+            (a, b) => b.is_some().cmp(&a.is_some()),
+        });
+        let mut all: Vec<Change> = trends.iter().flat_map(|trend| trend.2.clone()).collect();
         changes::sort(&mut all);
-        let first = &trends[0].0;
+        let first = trends[0].0;
+        let sure = |kind| all.iter().filter(|it| it.sure && it.kind == kind).count();
+        let worst = all.first().filter(|change| change.sure);
         Self {
             line: MetricLine {
                 name: first.key.metric.clone(),
@@ -75,8 +106,12 @@ impl<'a> MetricPage<'a> {
                 unit: format::unit(&first.key.unit).into(),
                 better: format::better(first.better),
                 series: trends.len(),
-                points: trends.iter().map(|(trend, _)| trend.points.len()).sum(),
-                changes: all.len(),
+                points: trends.iter().map(|(trend, ..)| trend.points.len()).sum(),
+                regressed: sure("regressed"),
+                improved: sure("improved"),
+                worst: worst.map_or(String::new(), |change| change.relative_text.clone()),
+                worst_size: worst.map_or(0.0, Change::size),
+                worst_kind: worst.map_or("", |change| change.kind),
             },
             changes: all,
             runs,
@@ -86,38 +121,36 @@ impl<'a> MetricPage<'a> {
 
     pub(super) fn view(&self) -> impl Serialize {
         let line = &self.line;
-        let unit = match line.unit.as_str() {
-            "" => String::new(),
-            unit => format!(" in {unit}"),
+        let better = match line.better {
+            "unchanged" => "should not change".into(),
+            better => format!("{better} is better"),
         };
-        let untested =
-            (self.trends.iter()).filter(|(trend, _)| trend.points.len() > changes::LONGEST);
+        let unsearched =
+            (self.trends.iter()).filter(|(trend, ..)| trend.points.len() > changes::LONGEST);
         View {
             title: &line.name,
             about: format!(
-                "{}{unit}, better {}.",
+                "{}: {} of {}.",
+                upper(&better),
                 format::count(line.points, "figure"),
-                line.better
+                format::count(line.series, "series"),
             ),
             changes: &self.changes,
-            untested: match untested.count() {
+            unsearched: match unsearched.count() {
                 0 => String::new(),
                 n => format!("{n} series are too long to be searched for change points."),
             },
-            plots: self
-                .trends
-                .iter()
-                .map(|(trend, points)| self.plot(trend, points))
+            plots: (self.trends.iter().take(MOST_PLOTS))
+                .map(|(trend, found, changes)| self.plot(trend, found, changes))
                 .collect(),
-            latest: self
-                .trends
-                .iter()
-                .filter_map(|(trend, _)| self.latest(trend))
+            unplotted: self.trends.len().saturating_sub(MOST_PLOTS),
+            latest: (self.trends.iter())
+                .filter_map(|(trend, ..)| self.latest(trend))
                 .collect(),
         }
     }
 
-    fn plot(&self, trend: &Trend, changes: &[ChangePoint]) -> Figure {
+    fn plot(&self, trend: &Trend, found: &Found, changes: &[Change]) -> Figure {
         let key = &trend.key;
         let second = |index: usize| self.runs[trend.points[index].run].started.as_second() as f64;
         let points = trend.points.iter().enumerate().map(|(index, point)| {
@@ -129,9 +162,23 @@ impl<'a> MetricPage<'a> {
                 note: format!("{} {}", run.started.strftime("%Y-%m-%d"), run.commit()),
             }
         });
-        let marks = changes.iter().map(|change| Mark {
-            at: second(change.index),
-            bracket: (second(change.bracket.0), second(change.bracket.1)),
+        let marks = found.points.iter().map(|point| {
+            let own = changes
+                .iter()
+                .find(|change| change.run == trend.points[point.index].run);
+            Mark {
+                at: second(point.index),
+                bracket: (second(point.bracket.0), second(point.bracket.1)),
+                label: own.map_or(String::new(), |change| {
+                    format!("{} since {}", change.relative_text, change.commit)
+                }),
+            }
+        });
+        let levels = changes::levels(trend, found).into_iter();
+        let levels = levels.map(|(stretch, value)| Level {
+            from: second(stretch.start),
+            to: second(stretch.end - 1),
+            value,
         });
         let plot = Plot {
             title: key.engine.clone(),
@@ -147,6 +194,10 @@ impl<'a> MetricPage<'a> {
                 points: thin(points.collect(), COLUMNS),
             }],
             marks: marks.collect(),
+            levels: match found.points.is_empty() {
+                true => Vec::new(),
+                false => levels.collect(),
+            },
         };
         let branch = key.branch.as_deref().unwrap_or("no branch");
         let machine = format::short_machine(&key.machine);
@@ -164,6 +215,7 @@ impl<'a> MetricPage<'a> {
             model: trend.model.clone(),
             branch: run.branch().into(),
             machine: format::short_machine(&trend.key.machine),
+            spark: spark(trend.points.iter().map(|point| point.value), None),
             value: number(point.value),
             sort: point.value,
             interval: format::interval(point.interval),
@@ -176,4 +228,10 @@ impl<'a> MetricPage<'a> {
 
 fn last(metric: &str) -> &str {
     metric.rsplit('.').next().unwrap_or(metric)
+}
+
+fn upper(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
 }

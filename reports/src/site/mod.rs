@@ -1,8 +1,9 @@
 //! A report as a static site: pages that need neither server nor network.
 //!
 //! [`write()`] takes what a [`Source`] tells of runs and metrics, and makes a folder of it. Every page
-//! stands alone: its style, its script and its plots are inside. Metrics are visited one by one and
-//! written as they come, so memory is that of one metric and of the summaries.
+//! stands alone: its style, its script and its plots are inside. Figures are held in memory once,
+//! 40 bytes each, because how sure one change is depends on all series; pages are made and
+//! written one by one on every core.
 
 mod changes;
 mod curves;
@@ -14,11 +15,14 @@ mod metric_page;
 mod output;
 mod overview;
 mod page;
+mod past;
 mod run_page;
 mod run_plots;
 mod side_by_side;
 mod speed;
+mod threads;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -26,9 +30,9 @@ use jiff::Timestamp;
 pub use folders::RunFolders;
 pub use input::{RunHead, Samples, Source, Trend, TrendKey, TrendPoint};
 pub use markdown::write_markdown;
+pub use past::RunHistory;
 
 use crate::{ReadError, RunRecord};
-use changes::Change;
 use metric_page::MetricLine;
 use output::Output;
 use page::Pages;
@@ -39,6 +43,9 @@ pub enum SiteError {
     /// There is nothing to report on.
     #[error("no run records in {0}; start one with `harness run`, or name folders with --runs")]
     Empty(String),
+    /// The history has runs, but none that is asked for; or none at all.
+    #[error("the history has no run that the options admit; `harness history list` shows its runs")]
+    NothingAdmitted,
     /// The target is in use for something else.
     #[error("{0} holds files that are no report; choose another folder with --out")]
     Occupied(PathBuf),
@@ -62,7 +69,7 @@ pub enum SiteError {
         source: minijinja::Error,
     },
     /// Where runs come from fails.
-    #[error("cannot read the history: {0}")]
+    #[error("cannot read the history")]
     Source(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -87,49 +94,50 @@ pub struct Written {
 pub fn write(source: &mut dyn Source, out: &Path, now: Timestamp) -> Result<Written, SiteError> {
     let output = Output::begin(out)?;
     let pages = Pages::new(now)?;
-    let runs = source.runs().to_vec();
-    let mut lines: Vec<MetricLine> = Vec::new();
-    let mut changes: Vec<Change> = Vec::new();
-    let mut points = 0;
-    source.each_metric(&mut |trends| {
-        let page = metric_page::MetricPage::new(&runs, trends);
-        points += page.line.points as u64;
-        pages.write(&output, &page.line.link, "metric.html", &page.view())?;
-        changes.extend(page.changes);
-        lines.push(page.line);
-        Ok(())
-    })?;
-
-    // The latest run of each branch and machine is what other pages show of the present.
+    let mut runs = source.runs().to_vec();
+    let trends = source.trends()?;
+    let found = changes::search(&trends);
     let latest = overview::latest(&runs);
+    let named = changes::all(&runs, &trends, &found);
+    run_page::choose(&mut runs, &latest, &named, &trends);
+
+    let metrics = metric_page::group(&trends, &found);
+    let lines = threads::each(&metrics, |metric| {
+        let page = metric_page::MetricPage::new(&runs, metric);
+        pages.write(&output, &page.line.link, "metric.html", &page.view())?;
+        Ok(page.line)
+    });
+    let lines: Vec<MetricLine> = lines.into_iter().collect::<Result<_, SiteError>>()?;
+
+    let known: HashSet<&str> = (metrics.iter())
+        .map(|(trends, _)| trends[0].key.metric.as_str())
+        .collect();
+    // The latest run of each branch and machine is what other pages show of the present.
     let mut present: Vec<(usize, RunRecord)> = Vec::new();
     for (index, run) in runs.iter().enumerate() {
         let Some(link) = &run.link else { continue };
-        let Some((record, samples)) = source.record(index)? else {
-            continue;
-        };
-        let view = run_page::view(run, &record, &samples);
+        let (record, samples) = source.record(index)?;
+        let view = run_page::view(run, &record, &samples, &known);
         pages.write(&output, link, "run.html", &view)?;
         if latest.contains(&index) {
             present.push((index, record));
         }
     }
     present.reverse();
-    changes::sort(&mut changes);
-    let view = side_by_side::view(&runs, &present);
+    let view = side_by_side::view(&runs, &present, &known);
     pages.write(&output, "engines.html", "engines.html", &view)?;
     let view = speed::view(&runs, &present);
     pages.write(&output, "speed.html", "speed.html", &view)?;
     let view = overview::Metrics::new(&lines);
     pages.write(&output, "metrics.html", "metrics.html", &view)?;
-    let view = overview::view(&runs, &present, &changes, points, source.notes());
-    pages.write(&output, "index.html", "index.html", &view)?;
     let written = Written {
         runs: runs.len(),
         metrics: lines.len(),
-        points,
-        changes: changes.len(),
+        points: trends.iter().map(|trend| trend.points.len() as u64).sum(),
+        changes: named.len(),
     };
+    let view = overview::view(&runs, &present, &named, &written, trends.len(), source.notes());
+    pages.write(&output, "index.html", "index.html", &view)?;
     output.finish()?;
     Ok(written)
 }

@@ -1,30 +1,53 @@
 //! The first page: what changed, what fails, and every run.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
-use super::RunHead;
 use super::changes::Change;
 use super::format;
 use super::metric_page::MetricLine;
+use super::{RunHead, Written};
 use crate::render::grid::findings;
 use crate::{RunRecord, Status, Verdict};
 
 /// Most changes that the first page lists.
 const MOST_CHANGES: usize = 200;
+/// Most commits that it lists.
+const MOST_COMMITS: usize = 10;
+/// Most runs that it lists.
+const MOST_RUNS: usize = 500;
 
 #[derive(Serialize)]
 struct View<'a> {
-    title: &'static str,
+    title: String,
     summary: String,
     failures: Vec<Finding>,
     changes: &'a [Change],
     changes_left_out: usize,
+    commits: Vec<Commit<'a>>,
+    commits_left_out: usize,
+    doubtful: &'a [Change],
+    doubtful_left_out: usize,
     no_changes: String,
     latest: Vec<Latest>,
     runs: Vec<RunLine<'a>>,
+    runs_left_out: usize,
     notes: &'a [String],
+}
+
+/// What begins with a commit.
+#[derive(Serialize)]
+struct Commit<'a> {
+    commit: &'a str,
+    link: Option<&'a str>,
+    when: &'a str,
+    branch: &'a str,
+    regressed: usize,
+    improved: usize,
+    /// Its largest regression, or else change.
+    worst: &'a Change,
 }
 
 #[derive(Serialize)]
@@ -92,7 +115,8 @@ pub(super) fn view<'a>(
     runs: &'a [RunHead],
     present: &[(usize, RunRecord)],
     changes: &'a [Change],
-    points: u64,
+    written: &Written,
+    series: usize,
     notes: &'a [String],
 ) -> impl Serialize + use<'a> {
     let failures: Vec<Finding> = (present.iter())
@@ -108,35 +132,85 @@ pub(super) fn view<'a>(
             })
         })
         .collect();
-    let regressed = changes
-        .iter()
-        .filter(|change| change.kind == "regressed")
-        .count();
-    let improved = changes
-        .iter()
-        .filter(|change| change.kind == "improved")
-        .count();
-    let summary = format!(
-        "{} with {}. Change points: {regressed} for the worse, {improved} for the better; {} in the latest runs.",
-        format::count(runs.len(), "run"),
-        format::count(points as usize, "figure"),
-        match failures.len() {
-            0 => "nothing fails".into(),
-            n => format::count(n, "failure"),
-        }
-    );
+    let (sure, doubtful) = changes.split_at(changes.partition_point(|change| change.sure));
+    let shown = |changes: &'a [Change]| &changes[..changes.len().min(MOST_CHANGES)];
+    let left_out = |changes: &[Change]| changes.len().saturating_sub(MOST_CHANGES);
+    let commits = commits(runs, sure);
     View {
-        title: "Overview",
-        summary,
+        title: headline(sure, failures.len()),
+        summary: format!(
+            "{}, {} in {}{}.",
+            format::count(runs.len(), "run"),
+            format::count(written.points as usize, "figure"),
+            format::count(series, "series"),
+            match runs {
+                [] => String::new(),
+                [only] => format!(", {}", only.date()),
+                [first, .., last] => format!(", {} to {}", first.date(), last.date()),
+            }
+        ),
         failures,
-        changes: &changes[..changes.len().min(MOST_CHANGES)],
-        changes_left_out: changes.len().saturating_sub(MOST_CHANGES),
-        no_changes: "No change point was found. A series needs ten runs before one can show."
-            .into(),
+        changes: shown(sure),
+        changes_left_out: left_out(sure),
+        commits_left_out: commits.len().saturating_sub(MOST_COMMITS),
+        commits: commits.into_iter().take(MOST_COMMITS).collect(),
+        doubtful: shown(doubtful),
+        doubtful_left_out: left_out(doubtful),
+        no_changes: match changes.is_empty() {
+            true => "No change point was found. A series needs ten runs before one can show.",
+            false => "Nothing changed so clearly that chance would not have done it.",
+        }
+        .into(),
         latest: rows(runs, present),
-        runs: runs.iter().rev().map(RunLine::of).collect(),
+        runs: runs.iter().rev().take(MOST_RUNS).map(RunLine::of).collect(),
+        runs_left_out: runs.len().saturating_sub(MOST_RUNS),
         notes,
     }
+}
+
+/// What a reader must know, in a few words.
+fn headline(sure: &[Change], failures: usize) -> String {
+    let count = |kind| sure.iter().filter(|change| change.kind == kind).count();
+    let counts = [
+        (failures, "failure"),
+        (count("regressed"), "regression"),
+        (count("improved"), "improvement"),
+        (count("changed"), "change"),
+    ];
+    let counts: Vec<String> = (counts.into_iter())
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| format::count(n, what))
+        .collect();
+    match counts.is_empty() {
+        true => "Nothing fails, nothing changed".into(),
+        false => counts.join(", "),
+    }
+}
+
+/// Changes by the commit that they begin with, those with most regressions first. Changes are sorted.
+fn commits<'a>(runs: &'a [RunHead], changes: &'a [Change]) -> Vec<Commit<'a>> {
+    let mut commits: BTreeMap<(&str, &str), Commit<'_>> = BTreeMap::new();
+    for change in changes {
+        let entry = commits.entry((&change.commit, &change.branch));
+        let commit = entry.or_insert_with(|| Commit {
+            commit: &change.commit,
+            link: runs[change.run].link.as_deref(),
+            when: &change.when,
+            branch: &change.branch,
+            regressed: 0,
+            improved: 0,
+            worst: change,
+        });
+        match change.kind {
+            "regressed" => commit.regressed += 1,
+            "improved" => commit.improved += 1,
+            _ => {}
+        }
+    }
+    let mut commits: Vec<Commit<'_>> = commits.into_values().collect();
+    commits.retain(|commit| commit.regressed + commit.improved > 1);
+    commits.sort_by_key(|commit| Reverse((commit.regressed, commit.improved)));
+    commits
 }
 
 /// One row an engine: what the latest run found of it.

@@ -1,17 +1,23 @@
 //! The page of a run: where it comes from, what it found, and how its samples look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::RunHead;
+use super::changes::Change;
 use super::format::{self, Figure, Value};
 use super::input::Samples;
-use super::run_plots;
+use super::{RunHead, Trend, run_plots};
 use crate::render::grid::{findings, grids};
 use crate::render::number;
-use crate::{Provenance, RunRecord};
+use crate::{CellRecord, Metric, Provenance, RunRecord, Verdict};
+
+/// Figures on the pages of runs that are not at hand, all together; the page of a run with 10,000
+/// takes two megabytes.
+const MOST_FIGURES: usize = 50_000;
+/// Figures in a table of all of a suite. The rest is in the record.
+const MOST_ROWS: usize = 2_000;
 
 #[derive(Serialize)]
 struct View {
@@ -31,6 +37,7 @@ struct Suite {
     rows: Vec<Row>,
     plots: Vec<Figure>,
     metrics: Vec<MetricRow>,
+    left_out: usize,
 }
 
 #[derive(Serialize)]
@@ -55,7 +62,51 @@ struct MetricRow {
     why: String,
 }
 
-pub(super) fn view(run: &RunHead, record: &RunRecord, samples: &Samples) -> impl Serialize + use<> {
+/// Gives pages to runs: to all that are at hand; of the rest first to the latest of their kind, then
+/// to those that a change begins with, then to the last, as long as there is room.
+pub(super) fn choose(
+    runs: &mut [RunHead],
+    latest: &HashSet<usize>,
+    changes: &[Change],
+    trends: &[Trend],
+) {
+    let mut figures = vec![0; runs.len()];
+    for point in trends.iter().flat_map(|trend| &trend.points) {
+        figures[point.run] += 1;
+    }
+    let mut wanted: Vec<usize> = latest.iter().copied().collect();
+    wanted.sort_unstable();
+    wanted.extend(changes.iter().map(|change| change.run));
+    wanted.extend((0..runs.len()).rev());
+    let mut room = MOST_FIGURES;
+    let mut chosen = HashSet::new();
+    for run in wanted {
+        if runs[run].at_hand || latest.contains(&run) {
+            chosen.insert(run);
+        } else if figures[run] <= room && chosen.insert(run) {
+            room -= figures[run];
+        }
+    }
+    let mut taken = HashSet::new();
+    for (place, run) in runs.iter_mut().enumerate() {
+        if !chosen.contains(&place) {
+            continue;
+        }
+        let page = format::slug(&run.name);
+        let others = (2..).map(|n| format!("{page}-{n}"));
+        let mut names = std::iter::once(page.clone()).chain(others);
+        let page = names.find(|page| taken.insert(page.clone()));
+        run.link = page.map(|page| format!("run/{page}.html"));
+    }
+}
+
+/// The page of `run`; metrics in `known` have pages of their own.
+pub(super) fn view(
+    run: &RunHead,
+    record: &RunRecord,
+    samples: &Samples,
+    known: &HashSet<&str>,
+) -> impl Serialize + use<> {
     let tally = record.tally();
     let count = format::count;
     View {
@@ -74,7 +125,7 @@ pub(super) fn view(run: &RunHead, record: &RunRecord, samples: &Samples) -> impl
         findings: (findings(record).into_iter())
             .map(|(verdict, text)| (verdict.name(), text))
             .collect(),
-        suites: suites(record, samples),
+        suites: suites(record, samples, known),
     }
 }
 
@@ -149,8 +200,10 @@ fn machine(identity: &Json) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
-fn suites(record: &RunRecord, samples: &Samples) -> Vec<Suite> {
-    let suite = |grid: crate::render::grid::Grid<'_>| Suite {
+fn suites(record: &RunRecord, samples: &Samples, known: &HashSet<&str>) -> Vec<Suite> {
+    let suite = |grid: crate::render::grid::Grid<'_>| {
+        let (metrics, left_out) = metrics(record, grid.suite, known);
+        Suite {
         name: grid.suite.into(),
         columns: (grid.columns.iter())
             .map(|column| (column.name.to_owned(), format::unit(column.unit).into()))
@@ -168,29 +221,37 @@ fn suites(record: &RunRecord, samples: &Samples) -> Vec<Suite> {
         plots: (run_plots::plots(record, samples, grid.suite).iter())
             .map(|(plot, note)| Figure::of(plot, (*note).into()))
             .collect(),
-        metrics: metrics(record, grid.suite),
-    };
+        metrics,
+        left_out,
+    }};
     grids(record).into_iter().map(suite).collect()
 }
 
-fn metrics(record: &RunRecord, suite: &str) -> Vec<MetricRow> {
+/// All figures of a suite, those that fail first if there are too many; and how many are left out.
+fn metrics(record: &RunRecord, suite: &str, known: &HashSet<&str>) -> (Vec<MetricRow>, usize) {
     let cells = record.cells.iter().filter(|cell| cell.suite == suite);
-    let rows = cells.flat_map(|cell| {
-        cell.metrics.iter().map(|metric| MetricRow {
-            name: metric.name.clone(),
-            // A metric that never had a value has no page.
-            link: metric.value.map(|_| format::metric_link(&metric.name)),
-            engine: cell.title(),
-            value: metric
-                .value
-                .map_or("–".into(), |value| format::with_unit(value, &metric.unit)),
-            sort: metric.value,
-            interval: format::interval(metric.ci_low.zip(metric.ci_high)),
-            n: metric.n,
-            gate: metric.gate.clone().unwrap_or_default(),
-            verdict: metric.verdict.name(),
-            why: metric.why.clone().unwrap_or_default(),
-        })
+    let mut figures: Vec<(&CellRecord, &Metric)> = cells
+        .flat_map(|cell| cell.metrics.iter().map(move |metric| (cell, metric)))
+        .collect();
+    let left_out = figures.len().saturating_sub(MOST_ROWS);
+    if left_out > 0 {
+        figures.sort_by_key(|(_, metric)| metric.verdict != Verdict::Fail);
+        figures.truncate(MOST_ROWS);
+    }
+    let rows = figures.into_iter().map(|(cell, metric)| MetricRow {
+        name: metric.name.clone(),
+        // A metric that never had a value has no page, nor has one that was not asked for.
+        link: (known.contains(metric.name.as_str())).then(|| format::metric_link(&metric.name)),
+        engine: cell.title(),
+        value: metric
+            .value
+            .map_or("–".into(), |value| format::with_unit(value, &metric.unit)),
+        sort: metric.value,
+        interval: format::interval(metric.ci_low.zip(metric.ci_high)),
+        n: metric.n,
+        gate: metric.gate.clone().unwrap_or_default(),
+        verdict: metric.verdict.name(),
+        why: metric.why.clone().unwrap_or_default(),
     });
-    rows.collect()
+    (rows.collect(), left_out)
 }

@@ -46,6 +46,7 @@ fn plot(title: &str, x: Axis, y: Axis, series: Vec<Series>) -> Plot {
         y,
         series,
         marks: Vec::new(),
+        levels: Vec::new(),
     }
 }
 

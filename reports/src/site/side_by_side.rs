@@ -1,5 +1,7 @@
 //! Engines side by side.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use super::RunHead;
@@ -25,16 +27,20 @@ struct Table {
 struct Row {
     metric: String,
     unit: String,
-    link: String,
+    link: Option<String>,
     values: Vec<Value>,
 }
 
-pub(super) fn view(runs: &[RunHead], present: &[(usize, RunRecord)]) -> impl Serialize + use<> {
+pub(super) fn view(
+    runs: &[RunHead],
+    present: &[(usize, RunRecord)],
+    known: &HashSet<&str>,
+) -> impl Serialize + use<> {
     View {
         title: "Engines",
         tables: present
             .iter()
-            .map(|(run, record)| table(&runs[*run], record))
+            .map(|(run, record)| table(&runs[*run], record, known))
             .collect(),
     }
 }
@@ -45,7 +51,7 @@ pub(super) fn heading(run: &RunHead) -> String {
     format!("{} · machine {machine}", run.branch())
 }
 
-fn table(run: &RunHead, record: &RunRecord) -> Table {
+fn table(run: &RunHead, record: &RunRecord, known: &HashSet<&str>) -> Table {
     let mut engines: Vec<String> = Vec::new();
     // Names and units, in the order of the record.
     let mut metrics: Vec<(&str, &str)> = Vec::new();
@@ -63,7 +69,7 @@ fn table(run: &RunHead, record: &RunRecord) -> Table {
     let rows = metrics.into_iter().map(|(name, unit)| Row {
         metric: name.into(),
         unit: format::unit(unit).into(),
-        link: format::metric_link(name),
+        link: known.contains(name).then(|| format::metric_link(name)),
         values: (engines.iter())
             .map(|engine| {
                 let cells = record.cells.iter().filter(|cell| cell.title() == *engine);

@@ -182,5 +182,6 @@ fn roofline(title: &str, label: &str, speeds: &[Speed], of: fn(&Speed) -> Figure
         y: Axis::new(label, "tok/s").scaled(Scale::Log),
         series,
         marks: Vec::new(),
+        levels: Vec::new(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod dependence;
 mod divisive;
+mod level;
 mod pelt;
 
 use std::ops::Range;
@@ -17,6 +18,7 @@ use crate::permutation::PermutationOptions;
 use crate::shift::hodges_lehmann;
 
 pub use divisive::e_divisive;
+pub use level::level_change_p;
 pub use pelt::pelt;
 
 /// Resamples behind a [`ChangePoint::bracket`], as many as a percentile bootstrap
