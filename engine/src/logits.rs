@@ -162,7 +162,12 @@ impl TopLogits {
             return Err(TopLogitsError::NotLikeliest);
         }
         // Within rounding of the least listed, it must still not win.
-        Ok((rest as f32).min(least.next_down()))
+        let rest = (rest as f32).min(least.next_down());
+        if rest.is_finite() {
+            Ok(rest)
+        } else {
+            Err(TopLogitsError::NotFinite)
+        }
     }
 }
 
