@@ -107,6 +107,10 @@ impl Model for CheckedModel {
         }
     }
 
+    fn in_this_process(&self) -> bool {
+        self.model.in_this_process()
+    }
+
     /// Unchecked and uncounted: a box that may not be shared cannot lend out a
     /// wrapper that may.
     fn shared(&self) -> Option<&(dyn Model + Sync)> {

@@ -173,6 +173,12 @@ pub trait Model: Send {
         ))
     }
 
+    /// Whether weights and caches are in the memory of this process, and not of another
+    /// program's.
+    fn in_this_process(&self) -> bool {
+        true
+    }
+
     /// The same model, to be used from several threads at once, each with
     /// sessions of its own. `None`, the default, says that its sessions have to
     /// take turns on one thread.

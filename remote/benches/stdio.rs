@@ -10,9 +10,7 @@ use std::io::{BufRead, Write, stdin, stdout};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use criterion::{Criterion, Throughput};
-use engine::{
-    ArtifactFormat, ArtifactSource, Engine, EngineOptions, Model, ModelArtifact, Want,
-};
+use engine::{ArtifactFormat, ArtifactSource, Engine, EngineOptions, Model, ModelArtifact, Want};
 use harness_remote::Stdio;
 use serde_json::{Value, json};
 
@@ -64,7 +62,9 @@ fn open(vocab: usize) -> Box<dyn Model> {
 
 /// An engine that knows its answers by heart.
 fn answer(vocab: usize) {
-    let logits: Vec<u8> = (0..vocab).flat_map(|i| (i as f32).sin().to_le_bytes()).collect();
+    let logits: Vec<u8> = (0..vocab)
+        .flat_map(|i| (i as f32).sin().to_le_bytes())
+        .collect();
     let logits = STANDARD.encode(logits);
     let mut len = 0;
     for line in stdin().lock().lines() {
@@ -88,9 +88,9 @@ fn answer(vocab: usize) {
             "extend" => {
                 len += 1;
                 match request["want"] == "last" {
-                    true => format!(
-                        r#"{{"id":{id},"len":{len},"compute_ns":0,"logits":"{logits}"}}"#
-                    ),
+                    true => {
+                        format!(r#"{{"id":{id},"len":{len},"compute_ns":0,"logits":"{logits}"}}"#)
+                    }
                     false => format!(r#"{{"id":{id},"len":{len},"compute_ns":0}}"#),
                 }
             }

@@ -33,7 +33,10 @@ fn the_conversation_in_the_specification_is_real() {
         }
     }
     assert_eq!(exchanged, 9);
-    assert!(engine.wait().unwrap().success(), "it ends when it is told to");
+    assert!(
+        engine.wait().unwrap().success(),
+        "it ends when it is told to"
+    );
 }
 
 fn without_time(line: &str) -> Value {

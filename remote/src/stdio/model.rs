@@ -164,6 +164,10 @@ impl Model for RemoteModel {
         }))
     }
 
+    fn in_this_process(&self) -> bool {
+        false
+    }
+
     fn embed(&self, texts: &[&[TokenId]], pooling: Pooling) -> Result<Embeddings, EngineError> {
         if !self.greeting.can(Capability::Embeddings) {
             let why = "this engine has no embeddings";

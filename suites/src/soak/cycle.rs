@@ -57,7 +57,10 @@ impl Cycle {
         }
         let decode_ns = clock.elapsed().as_nanos() as f64 / rest.len() as f64;
         drop(session);
-        let memory = MemoryBreakdown::sample();
+        let memory = match model.in_this_process() {
+            true => MemoryBreakdown::sample(),
+            false => None,
+        };
         Ok(Self {
             open_ns: open_ns.unwrap_or(f64::NAN),
             session_ns,

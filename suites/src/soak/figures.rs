@@ -47,7 +47,7 @@ fn leak(cycles: &[Cycle], max_leak_bytes: Option<u64>) -> Vec<Measurement> {
     let points = points(cycles, |cycle| Some(cycle.committed_bytes));
     let n = points.len() as u64;
     let slope = if cycles.iter().any(|cycle| cycle.committed_bytes.is_nan()) {
-        Err("the system does not tell what memory this process holds".into())
+        Err("the system does not tell what memory the engine holds".into())
     } else {
         slope(&points)
     };
