@@ -58,7 +58,7 @@ impl Cycle {
         let decode_ns = clock.elapsed().as_nanos() as f64 / rest.len() as f64;
         drop(session);
         let memory = match model.in_this_process() {
-            true => MemoryBreakdown::sample(),
+            true => MemoryBreakdown::sample().ok(),
             false => None,
         };
         Ok(Self {
