@@ -50,8 +50,8 @@ pub trait Suite: Sync {
     /// Its own gates: metric, and what is demanded of it.
     fn gates(&self) -> &'static [(&'static str, &'static str)];
 
-    /// Powers an engine must have for this suite.
-    fn requires(&self) -> &'static [Capability];
+    /// Powers an engine must have for this suite: all of one of these lists.
+    fn requires(&self) -> &'static [&'static [Capability]];
 
     /// Checks settings and texts without running anything, so that a mistake
     /// shows before the first engine is opened.

@@ -5,7 +5,7 @@
 //! every f32 are kept: differences of 1e-6 between engines matter here, and
 //! half precision would drown them.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -120,6 +120,27 @@ impl LogitsFile {
             rows,
             vocab,
         })
+    }
+
+    /// Opens `path`, which must hold windows of `rows` rows as wide as they are.
+    ///
+    /// # Errors
+    /// [`LogitsFileError`] when it is missing or no whole number of columns.
+    pub fn open_as_wide_as_it_is(
+        path: &Path,
+        windows: usize,
+        rows: usize,
+    ) -> Result<Self, LogitsFileError> {
+        let bytes = fs::metadata(path).map_err(at(path))?.len();
+        let values = bytes.saturating_sub(HEADER_BYTES as u64) / 4;
+        let vocab = values.checked_div((windows * rows) as u64).unwrap_or(0);
+        Self::open(path, windows, rows, vocab as usize)
+    }
+
+    /// Values in a row.
+    #[must_use]
+    pub fn vocab(&self) -> usize {
+        self.vocab
     }
 
     /// The logits of `window`.

@@ -202,12 +202,23 @@ impl<'a> Runner<'a> {
             return Some("this suite cannot be split, and another shard runs it".into());
         }
         let capabilities = &place.engine.info.capabilities;
-        let mut required = place.suite.suite.requires().iter();
-        if let Some(power) = required.find(|power| !capabilities.contains(power)) {
-            return Some(format!("the engine lacks the capability {power:?}"));
+        let mut lacks = Vec::new();
+        for powers in place.suite.suite.requires() {
+            let mut missing = powers.iter().filter(|power| !capabilities.contains(power));
+            match missing.next() {
+                Some(power) => lacks.push(format!("{power:?}")),
+                None => {
+                    lacks.clear();
+                    break;
+                }
+            }
+        }
+        if !lacks.is_empty() {
+            let lacks = lacks.join(" and ");
+            return Some(format!("the engine lacks the capability {lacks}"));
         }
         if matches!(baseline, Baseline::Failed) {
-            return Some("the baseline failed, so there is nothing to hold it against".into());
+            return Some("the baseline has no result to hold it against".into());
         }
         let ours = &place.engine.model.record.tokenizer_sha256;
         let theirs = &self.plan.engines[0].model.record.tokenizer_sha256;
@@ -248,11 +259,8 @@ impl<'a> Runner<'a> {
             match again.outcome {
                 Outcome::Completed(_) => *in_scratch = true,
                 Outcome::Interrupted => return Ok(End::Interrupted),
-                Outcome::Failed(failure) => {
-                    let why = format!(
-                        "the baseline failed in another run of it: {}",
-                        failure.message
-                    );
+                Outcome::Failed(Failure { message, .. }) | Outcome::Skipped(message) => {
+                    let why = format!("the baseline failed in another run of it: {message}");
                     *baseline = Baseline::Failed;
                     let cell = place.record(Status::Skipped { why }, started, clock);
                     self.writer.finish_cell(cell, &[])?;
@@ -267,6 +275,7 @@ impl<'a> Runner<'a> {
                 let end = End::Failed(kind(&failure));
                 (Status::Failed(failure), Vec::new(), end)
             }
+            Outcome::Skipped(why) => (Status::Skipped { why }, Vec::new(), End::Skipped),
             Outcome::Completed(measurements) => {
                 let (measurements, series) =
                     self.figures(place, measurements, &observed.samples, baseline)?;

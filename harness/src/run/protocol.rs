@@ -113,6 +113,8 @@ pub(crate) enum Event {
         message: String,
         work: Work,
     },
+    /// The model keeps the logits that the suite needs, which is no failure.
+    Skipped { why: String, work: Work },
     /// The input is unusable, which is nobody's failure.
     Refused { message: String },
 }

@@ -36,6 +36,8 @@ pub(crate) enum Outcome {
     Completed(Vec<Measurement>),
     /// The engine failed.
     Failed(Failure),
+    /// The model keeps the logits that the suite needs.
+    Skipped(String),
     /// The user does not want to know any more.
     Interrupted,
 }
@@ -44,6 +46,7 @@ pub(crate) enum Outcome {
 enum Stop {
     Done(Vec<Measurement>),
     Failed(FailureKind, String),
+    Skipped(String),
     Refused(String),
     Ended,
     Violation(Violation),
@@ -96,7 +99,7 @@ fn observe(
     };
     let stop = watch.until_stop(&worker, job, limits, interrupt, progress);
     let patience = match &stop {
-        Stop::Done(_) | Stop::Failed(..) | Stop::Refused(_) => GOODBYE,
+        Stop::Done(_) | Stop::Failed(..) | Stop::Skipped(_) | Stop::Refused(_) => GOODBYE,
         Stop::Ended => DEATH,
         Stop::Violation(Violation::CutOff) => DEATH,
         Stop::Violation(_) | Stop::Limit(..) | Stop::Interrupted => Duration::ZERO,
@@ -107,6 +110,7 @@ fn observe(
         Stop::Interrupted => Outcome::Interrupted,
         Stop::Done(measurements) if ending.is_clean() => Outcome::Completed(measurements),
         Stop::Failed(kind, message) => Outcome::Failed(failure(kind, message, None)),
+        Stop::Skipped(why) => Outcome::Skipped(why),
         Stop::Limit(kind, message) => Outcome::Failed(failure(kind, message, Some(ending))),
         Stop::Violation(violation)
             if !matches!(violation, Violation::CutOff) || ending.is_clean() =>
@@ -225,6 +229,10 @@ impl Watch {
             } => {
                 self.work = work;
                 return Some(Stop::Failed(kind, message));
+            }
+            Event::Skipped { why, work } => {
+                self.work = work;
+                return Some(Stop::Skipped(why));
             }
             Event::Refused { message } => return Some(Stop::Refused(message)),
         }

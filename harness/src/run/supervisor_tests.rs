@@ -55,6 +55,7 @@ fn failed(script: &str, limits: &Limits) -> Failure {
     {
         Outcome::Failed(failure) => failure,
         Outcome::Completed(_) => panic!("{script}: completed"),
+        Outcome::Skipped(_) => panic!("{script}: skipped"),
         Outcome::Interrupted => panic!("{script}: interrupted"),
     }
 }

@@ -4,6 +4,7 @@
 //! parent reads events there; what the engine prints goes to standard error,
 //! whose end is kept as evidence.
 
+use std::cell::Cell as Shared;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -15,6 +16,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, ensure};
 use engine::{
     ArtifactSource, Calls, EngineError, EngineOptions, EngineSpec, FailureKind, ModelArtifact,
+    Predictions,
 };
 use reports::Work;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -166,12 +168,16 @@ fn run(job: &Job, parent: &Parent, pulse: &Pulse) -> Result<Event> {
     let reader = ModelArtifact::from(&job.reader);
     let tokenizer = model::tokenizer(&reader, &model::open(&reader)?)?;
 
+    let keeps_logits = Shared::new(false);
     let open = |options: &EngineOptions| {
         parent.tell(&Event::Opening);
         let opened = engine.open(&artifact, options);
         parent.tell(&Event::Opened);
         pulse.opens.fetch_add(1, Relaxed);
-        opened.map(|model| engine::checked(model, Arc::clone(&pulse.calls)))
+        opened.map(|model| {
+            keeps_logits.set(model.predictions() != Predictions::Logits);
+            engine::checked(model, Arc::clone(&pulse.calls))
+        })
     };
     #[cfg(feature = "dhat-heap")]
     let _profile =
@@ -220,7 +226,7 @@ fn run(job: &Job, parent: &Parent, pulse: &Pulse) -> Result<Event> {
     // A panic is a finding, with a message that an abort would not have.
     let result = panic::catch_unwind(AssertUnwindSafe(|| suite.run(&mut cell)));
     flush(&mut batch, parent);
-    finding(result, pulse.work())
+    finding(result, keeps_logits.get(), pulse.work())
 }
 
 fn flush(batch: &mut Vec<Sample>, parent: &Parent) {
@@ -232,10 +238,20 @@ fn flush(batch: &mut Vec<Sample>, parent: &Parent) {
 
 fn finding(
     result: thread::Result<Result<Vec<Measurement>, SuiteError>>,
+    keeps_logits: bool,
     work: Work,
 ) -> Result<Event> {
     Ok(match result {
         Ok(Ok(measurements)) => Event::Done { measurements, work },
+        // Which suites can do without is found out by trying.
+        Ok(Err(SuiteError::Engine(error)))
+            if keeps_logits && error.kind() == FailureKind::Unsupported =>
+        {
+            Event::Skipped {
+                why: chain(&error),
+                work,
+            }
+        }
         Ok(Err(SuiteError::Engine(error))) => Event::Failed {
             kind: error.kind(),
             message: chain(&error),

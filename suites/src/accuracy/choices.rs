@@ -1,6 +1,6 @@
 //! How likely each continuation of a prompt is.
 
-use engine::{EngineError, Session, TokenId, TokenizerError, Want};
+use engine::{EngineError, Model, Session, TokenId, TokenizerError, Want};
 
 use crate::distribution::log_probability;
 use crate::generation::check;
@@ -96,6 +96,21 @@ pub(super) fn log_likelihoods(
         sums.push(sum);
     }
     Ok(sums)
+}
+
+/// The same from an engine that tells log-probabilities. It reads the prompt with every
+/// continuation.
+pub(super) fn told_log_likelihoods(
+    model: &dyn Model,
+    encoded: &Encoded,
+) -> Result<Vec<f64>, EngineError> {
+    let context = &encoded.context;
+    let continuations = encoded.continuations.iter().map(|continuation| {
+        let tokens: Vec<TokenId> = context.iter().chain(continuation).copied().collect();
+        let scores = model.score(&tokens, context.len(), 0)?;
+        Ok(scores.iter().map(|scores| scores.log_probability).sum())
+    });
+    continuations.collect()
 }
 
 /// Most logits to ask for at once: 256 MiB of them.

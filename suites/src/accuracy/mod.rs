@@ -14,7 +14,7 @@ mod questions;
 
 use std::path::PathBuf;
 
-use engine::{Capability, Model};
+use engine::{Capability, EngineError, FailureKind, Model, Predictions};
 
 use crate::generation::Sampling;
 use crate::{
@@ -24,7 +24,7 @@ use answers::{Answers, Transcript};
 use figures::Rule;
 use items::ALL;
 use judge::Normalization;
-use questions::Question;
+use questions::{Asked, Question};
 
 const ITEMS: Setting = Setting {
     key: "items",
@@ -126,8 +126,11 @@ impl Suite for Accuracy {
         )]
     }
 
-    fn requires(&self) -> &'static [Capability] {
-        &[Capability::FullLogits, Capability::AllLogits]
+    fn requires(&self) -> &'static [&'static [Capability]] {
+        &[
+            &[Capability::FullLogits, Capability::AllLogits],
+            &[Capability::Scores],
+        ]
     }
 
     fn compares_tokens(&self) -> bool {
@@ -252,7 +255,13 @@ impl<'a> Plan<'a> {
     /// Puts this shard's questions to `model`.
     fn ask(&self, cell: &mut Cell<'_>, model: &dyn Model) -> Result<(), SuiteError> {
         let mut transcript = Transcript::create(cell, self.save_answers)?;
-        let mut session = model.session()?;
+        let mut asked = match model.predictions() {
+            Predictions::Logits => Asked::Session(model.session()?, model.config()),
+            Predictions::Scores { .. } => Asked::Model(model),
+            Predictions::Choices { why } => {
+                return Err(EngineError::new(FailureKind::Unsupported, why).into());
+            }
+        };
         let questions = (0u64..).zip(&self.questions);
         let ours: Vec<(u64, &Question)> = questions
             .filter(|(number, _)| cell.shard.takes(*number as usize))
@@ -268,7 +277,7 @@ impl<'a> Plan<'a> {
                     ..self.sampling.clone()
                 };
                 let tokenizer = cell.input.tokenizer;
-                let given = question.ask(&mut *session, model.config(), tokenizer, &sampling)?;
+                let given = question.ask(&mut asked, tokenizer, &sampling)?;
                 transcript.write(question, repeat, &given)?;
                 for (metric, unit, value) in answers.samples(given) {
                     (cell.samples)(Sample {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use engine::{EngineError, ModelConfig, Session, TokenId, Tokenizer};
+use engine::{EngineError, Model, ModelConfig, Session, TokenId, Tokenizer};
 
 use super::ItemsError;
 use super::answers::Given;
@@ -12,7 +12,7 @@ use super::items::{self, Flaw, Item, Prompt, Task};
 use super::judge::{Judge, Normalization};
 use crate::Input;
 use crate::chat::{self, ChatError};
-use crate::generation::{Request, Sampling, Stop, generate};
+use crate::generation::{Request, Sampling, Stop, generate, streamed};
 
 /// Where items come from.
 pub(super) struct Source<'a>(&'a str);
@@ -49,6 +49,14 @@ impl<'a> Source<'a> {
             why: flaw.why,
         }
     }
+}
+
+/// Who is asked.
+pub(super) enum Asked<'a> {
+    /// An engine that hands over logits.
+    Session(Box<dyn Session + 'a>, &'a ModelConfig),
+    /// One that keeps them.
+    Model(&'a dyn Model),
 }
 
 /// An item in a model's tokens.
@@ -111,8 +119,7 @@ impl Question {
 
     pub(super) fn ask(
         &self,
-        session: &mut dyn Session,
-        config: &ModelConfig,
+        asked: &mut Asked<'_>,
         tokenizer: &dyn Tokenizer,
         sampling: &Sampling,
     ) -> Result<Given, EngineError> {
@@ -122,7 +129,12 @@ impl Question {
                 bytes,
                 answer,
             } => {
-                let sums = choices::log_likelihoods(session, config.vocab, encoded)?;
+                let sums = match asked {
+                    Asked::Session(session, config) => {
+                        choices::log_likelihoods(&mut **session, config.vocab, encoded)?
+                    }
+                    Asked::Model(model) => choices::told_log_likelihoods(*model, encoded)?,
+                };
                 let per_byte = sums.iter().zip(bytes).map(|(sum, &n)| sum / n as f64);
                 Ok(Given::Choice {
                     chosen: choices::best(sums.iter().copied()),
@@ -137,7 +149,6 @@ impl Question {
                 max_tokens,
                 stop,
             } => {
-                session.truncate(0)?;
                 let request = Request {
                     prompt,
                     sampling,
@@ -145,11 +156,18 @@ impl Question {
                     max_tokens: *max_tokens,
                     top: 0,
                 };
-                let generated = generate(session, config, tokenizer, &request, &mut |_| {})?;
+                let text = match asked {
+                    Asked::Session(session, config) => {
+                        session.truncate(0)?;
+                        let session = &mut **session;
+                        generate(session, config, tokenizer, &request, &mut |_| {})?.text
+                    }
+                    Asked::Model(model) => streamed(*model, tokenizer, &request)?.text,
+                };
                 Ok(Given::Text {
-                    correct: judge.accepts(&generated.text),
-                    essence: judge.essence(&generated.text),
-                    text: generated.text,
+                    correct: judge.accepts(&text),
+                    essence: judge.essence(&text),
+                    text,
                 })
             }
         }

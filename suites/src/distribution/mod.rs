@@ -30,6 +30,27 @@ pub(crate) fn compare(baseline: &[f32], candidate: &[f32]) -> Compared {
     }
 }
 
+/// A lower bound of `KL(baseline ‖ candidate)` in nats, from the candidate's `ln q` of
+/// some tokens: with all others taken for one outcome the divergence can only shrink
+/// (data processing inequality; Cover and Thomas, Elements of Information Theory, 2.8).
+pub(crate) fn kl_lower_bound(baseline: &[f32], known: &[(usize, f64)]) -> f64 {
+    // Servers add up a softmax in f32; what they lose must not look like divergence, and
+    // more left over for the others makes the bound smaller.
+    let lost = baseline.len() as f64 * 2f64.powi(-24);
+    let (mut kl, mut p_rest, mut q_rest) = (0.0, 1.0, 1.0 + lost);
+    let normalizer = log_sum_exp(baseline);
+    for &(id, ln_q) in known {
+        let ln_p = f64::from(baseline[id]) - normalizer;
+        kl += ln_p.exp() * (ln_p - ln_q);
+        p_rest -= ln_p.exp();
+        q_rest -= ln_q.exp();
+    }
+    if p_rest > 0.0 && known.len() < baseline.len() {
+        kl += p_rest * (p_rest / q_rest.max(lost)).ln();
+    }
+    kl.max(0.0)
+}
+
 /// `log softmax(logits)[id]` in nats.
 pub(crate) fn log_probability(logits: &[f32], id: usize) -> f64 {
     f64::from(logits[id]) - log_sum_exp(logits)
@@ -131,6 +152,16 @@ mod tests {
     }
 
     #[test]
+    fn a_lower_bound_of_a_hand_computed_pair() {
+        // p = (1/2, 1/4, 1/4), q = (1/4, 1/2, 1/4); of q only the first is known, so the
+        // two others are one: ½ ln 2 + ½ ln(2/3).
+        let p = [0.5f32.ln(), 0.25f32.ln(), 0.25f32.ln()];
+        let bound = kl_lower_bound(&p, &[(0, 0.25f64.ln())]);
+        let expected = 0.5 * 2f64.ln() + 0.5 * (2f64 / 3.0).ln();
+        assert!((bound - expected).abs() < 1e-6, "{bound} {expected}");
+    }
+
+    #[test]
     fn nan_is_not_hidden() {
         assert!(compare(&[0.0, f32::NAN], &[0.0, 1.0]).kl.is_nan());
         assert!(compare(&[0.0, 1.0], &[0.0, f32::INFINITY]).kl.is_nan());
@@ -151,6 +182,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_part_tells_no_more_than_the_whole(
+            pair in prop::collection::vec((-20f32..20.0, -20f32..20.0), 2..40),
+            known in 0usize..40,
+        ) {
+            let (p, q): (Vec<f32>, Vec<f32>) = pair.into_iter().unzip();
+            let known: Vec<(usize, f64)> = (0..known.min(q.len()))
+                .map(|id| (id, log_probability(&q, id)))
+                .collect();
+            let bound = kl_lower_bound(&p, &known);
+            prop_assert!(bound >= 0.0);
+            prop_assert!(bound <= compare(&p, &q).kl + 1e-12);
+        }
+
         #[test]
         fn kl_is_never_negative(
             pair in prop::collection::vec((-50f32..50.0, -50f32..50.0), 2..64),

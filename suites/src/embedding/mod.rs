@@ -100,8 +100,8 @@ impl Suite for Embedding {
         ]
     }
 
-    fn requires(&self) -> &'static [Capability] {
-        &[Capability::Embeddings]
+    fn requires(&self) -> &'static [&'static [Capability]] {
+        &[&[Capability::Embeddings]]
     }
 
     fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError> {

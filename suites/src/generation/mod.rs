@@ -6,6 +6,7 @@
 mod margin;
 mod sampling;
 mod stream;
+mod streamed;
 
 use engine::{
     EngineError, FailureKind, Logits, ModelConfig, Session, TokenId, Tokenizer, TokenizerError,
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::distribution::{all_finite, log_probability, top};
 pub use sampling::{Choice, Sampler, Sampling};
 pub use stream::TextStream;
+pub(crate) use streamed::{Streamed, streamed};
 
 /// What to generate.
 #[derive(Clone, Copy, Debug)]

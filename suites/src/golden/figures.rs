@@ -34,6 +34,36 @@ pub(super) fn all(
     measurements
 }
 
+/// Of each transcript how many characters the engine's text shares with it from the start,
+/// and whether it is the same to the end. A difference may be a near-tie, which only
+/// log-probabilities would tell: no gate.
+pub(super) fn texts(matched: &[(&Transcript, usize, bool)], why: &str) -> Vec<Measurement> {
+    let n = matched.len() as u64;
+    let same = matched.iter().filter(|(_, _, same)| *same).count() as u64;
+    let mut all = vec![
+        Measurement {
+            interval: wilson_interval(same, n, 0.95).ok(),
+            headline: true,
+            ..Measurement::new(
+                ALL,
+                "exact",
+                "share",
+                Better::Higher,
+                same as f64 / n as f64,
+                n,
+            )
+        },
+        Measurement::withheld(ALL, "unexplained", "steps", Better::Lower, 0, why),
+    ];
+    for (transcript, same, _) in matched {
+        let n = transcript.text.chars().count() as u64;
+        let (case, value) = (transcript.id.clone(), *same as f64);
+        let (metric, better) = ("matched_chars", Better::Higher);
+        all.push(Measurement::new(case, metric, "chars", better, value, n));
+    }
+    all
+}
+
 fn unexplained(verified: &Verified) -> impl Iterator<Item = &Disagreement> {
     let disagreements = verified.disagreements.iter();
     disagreements.filter(|disagreement| !disagreement.is_near_tie())

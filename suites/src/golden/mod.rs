@@ -9,13 +9,14 @@ mod error;
 mod figures;
 mod prompts;
 mod record;
+mod told;
 mod transcript;
 mod verify;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use engine::{Capability, NumberFormat};
+use engine::{Capability, EngineError, FailureKind, Model, NumberFormat, Predictions};
 use serde_json::json;
 
 pub use error::GoldenError;
@@ -103,8 +104,8 @@ impl Suite for Golden {
         ]
     }
 
-    fn requires(&self) -> &'static [Capability] {
-        &[]
+    fn requires(&self) -> &'static [&'static [Capability]] {
+        &[&[]]
     }
 
     fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError> {
@@ -129,6 +130,11 @@ impl Suite for Golden {
             Source::Baseline(prompts) => {
                 let folder = cell.scratch.join("golden");
                 if cell.role == Role::Baseline {
+                    if model.predictions() != Predictions::Logits {
+                        let why = "transcripts are made from logits, which the engine keeps; \
+                                   name another baseline";
+                        return Err(EngineError::new(FailureKind::Unsupported, why).into());
+                    }
                     let recorder = Recorder {
                         engine: cell.engine,
                         model_sha256: cell.model_sha256,
@@ -151,10 +157,21 @@ impl Suite for Golden {
         if let Some(format) = plan.converted_to {
             numerics.weights = format;
         }
+        let top = match model.predictions() {
+            Predictions::Logits => None,
+            Predictions::Scores { top } => Some(top),
+            Predictions::Choices { why } => {
+                return texts(cell, &*model, &transcripts, &why);
+            }
+        };
         let mut all = Vec::with_capacity(transcripts.len());
         let total = transcripts.len() as u64;
         for (done, (_, transcript)) in transcripts.into_iter().enumerate() {
-            let verified = verify::verify(&*model, numerics, cell.input.tokenizer, &transcript)?;
+            let tokenizer = cell.input.tokenizer;
+            let verified = match top {
+                None => verify::verify(&*model, numerics, tokenizer, &transcript)?,
+                Some(top) => told::verify(&*model, numerics, tokenizer, &transcript, top)?,
+            };
             sample(cell, &transcript, &verified);
             all.push((transcript, verified));
             (cell.progress)(done as u64 + 1, total);
@@ -168,6 +185,24 @@ impl Suite for Golden {
         let retokenized: Vec<&str> = retokenized.map(|transcript| &*transcript.id).collect();
         Ok(figures::all(&all, &retokenized, cell.input.tokenizer))
     }
+}
+
+/// Compares the texts alone, of an engine that tells nothing else for the reason `why`.
+fn texts(
+    cell: &mut Cell<'_>,
+    model: &dyn Model,
+    transcripts: &[(PathBuf, Transcript)],
+    why: &str,
+) -> Result<Vec<Measurement>, SuiteError> {
+    let mut matched = Vec::with_capacity(transcripts.len());
+    for (done, (_, transcript)) in transcripts.iter().enumerate() {
+        let answer = told::answer(model, cell.input.tokenizer, transcript)?;
+        let pairs = answer.text.chars().zip(transcript.text.chars());
+        let same = pairs.take_while(|(own, recorded)| own == recorded).count();
+        matched.push((transcript, same, answer.text == transcript.text));
+        (cell.progress)(done as u64 + 1, transcripts.len() as u64);
+    }
+    Ok(figures::texts(&matched, why))
 }
 
 /// The settings, read and resolved.

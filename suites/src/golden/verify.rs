@@ -33,7 +33,7 @@ use crate::distribution::log_probability;
 use crate::generation::{Generated, Request, Sampler, Sampling, check, generate};
 
 /// Deviations within which tokens count as tied.
-const DEVIATIONS: f64 = 4.0;
+pub(super) const DEVIATIONS: f64 = 4.0;
 
 /// How an engine did on one transcript.
 #[derive(Debug)]
@@ -179,7 +179,7 @@ fn replay(
 }
 
 /// How far apart the recorded token and `chosen` were, in nats.
-fn apart(step: &Recorded, chosen: TokenId, sampling: &Sampling) -> f64 {
+pub(super) fn apart(step: &Recorded, chosen: TokenId, sampling: &Sampling) -> f64 {
     if !sampling.is_greedy() {
         return step.margin;
     }
@@ -218,7 +218,7 @@ fn other_end(transcript: &Transcript, generated: &Generated, same: bool) -> Opti
 }
 
 /// Levenshtein's distance.
-fn edit_distance(a: &[TokenId], b: &[TokenId]) -> usize {
+pub(super) fn edit_distance(a: &[TokenId], b: &[TokenId]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut diagonal = i;

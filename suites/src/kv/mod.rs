@@ -81,8 +81,8 @@ impl Suite for Kv {
         ]
     }
 
-    fn requires(&self) -> &'static [Capability] {
-        &[Capability::KvUsage]
+    fn requires(&self) -> &'static [&'static [Capability]] {
+        &[&[Capability::KvUsage]]
     }
 
     fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError> {

@@ -1,14 +1,14 @@
 //! Time to first token, prefill and decode: one request after the other.
 
-use engine::{EngineError, Model, TokenId};
+use engine::{EngineError, Model, TokenId, Transport};
 use stats::median;
 
 use super::Run;
+use super::asked::Asked;
 use super::extent::{Watch, relative_half_width, sorted};
 use super::laps::Laps;
-use super::request::request;
 use super::warm_up::{self, Start};
-use super::{figures, histogram};
+use super::{figures, histogram, network};
 use crate::{Better, Measurement, SuiteError};
 
 /// The case of inter-token latencies.
@@ -27,6 +27,8 @@ struct Requests {
     computed_ttft_ns: Vec<f64>,
     /// The same of `itl_ns`.
     computed_itl_ns: Vec<u64>,
+    /// The way to an engine that is elsewhere.
+    ways: Vec<Transport>,
     elapsed_ns: u64,
 }
 
@@ -62,17 +64,20 @@ pub(super) fn answer(
         figures::headline(&mut all, metric);
     }
     let session_ns = &requests.session_ns;
-    run.samples(
-        "session",
-        "session_open_ns",
-        0..,
-        session_ns.iter().copied(),
-    );
-    all.push(figures::middle(
-        "session",
-        "session_open_p50_ns",
-        &sorted(session_ns),
-    ));
+    if !session_ns.is_empty() {
+        run.samples(
+            "session",
+            "session_open_ns",
+            0..,
+            session_ns.iter().copied(),
+        );
+        all.push(figures::middle(
+            "session",
+            "session_open_p50_ns",
+            &sorted(session_ns),
+        ));
+    }
+    all.extend(network::measure(run, &requests.ways));
     let (decode, steady) = requests.decode_figures(run, answer.len())?;
     all.extend(decode);
     Ok((all, steady))
@@ -89,7 +94,12 @@ impl Requests {
     ) -> Result<Self, EngineError> {
         let mut made = Self::default();
         let mut watch = Watch::new(run.clock, run.plan.extent);
-        let mut opening = Laps::new(run.clock, 1);
+        let text = run.text(prompt)?;
+        let asked = Asked {
+            prompt,
+            text: &text,
+            answer,
+        };
         let mut laps = Laps::new(run.clock, 1 + answer.len());
         let per_request = answer.len().max(1);
         loop {
@@ -102,25 +112,18 @@ impl Requests {
             if !watch.goes_on(series, enough) {
                 break;
             }
-            opening.start();
-            let mut session = model.session()?;
-            opening.lap();
-            request(
-                &mut *session,
-                prompt,
-                answer,
-                model.config().vocab,
-                &mut laps,
-            )?;
-            drop(session);
-            made.push(opening.laps_ns()[0], &laps);
+            let around = asked.make(model, &mut laps)?;
+            made.session_ns
+                .extend(around.opening_ns.map(|ns| ns as f64));
+            made.ways.extend(around.transport);
+            made.push(&laps);
             run.alive();
         }
         made.elapsed_ns = watch.elapsed_ns();
         Ok(made)
     }
 
-    fn push(&mut self, opening_ns: u64, laps: &Laps<'_>) {
+    fn push(&mut self, laps: &Laps<'_>) {
         let Some((&first, others)) = laps.laps_ns().split_first() else {
             return;
         };
@@ -128,7 +131,6 @@ impl Requests {
             self.computed_ttft_ns.push(first as f64);
             self.computed_itl_ns.extend(others);
         }
-        self.session_ns.push(opening_ns as f64);
         self.ttft_ns.push(first as f64);
         self.itl_ns.extend(others);
         if !others.is_empty() {

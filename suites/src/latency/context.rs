@@ -4,6 +4,7 @@ use engine::{EngineError, Model, TokenId, Want};
 use stats::{median, theil_sen};
 
 use super::Run;
+use super::asked::streams;
 use super::extent::{CONFIDENCE, Watch, sorted};
 use super::figures;
 use super::laps::Laps;
@@ -30,6 +31,14 @@ pub(super) fn sweep(
     run: &mut Run<'_, '_>,
     model: &dyn Model,
 ) -> Result<Vec<Measurement>, SuiteError> {
+    if streams(model) {
+        let why = "the engine writes answers by itself, each from an empty context";
+        let (metric, unit) = ("itl_slope_ns_per_token", "ns/token");
+        let better = Better::Lower;
+        return Ok(vec![Measurement::withheld(
+            CASE, metric, unit, better, 0, why,
+        )]);
+    }
     let longest = run.plan.max_context.min(model.config().context);
     if longest < POINTS * 2 * TOKENS {
         let why = format!(

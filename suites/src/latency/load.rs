@@ -6,20 +6,24 @@ use engine::EngineError;
 use machine::page_cache::evict;
 
 use super::Run;
+use super::asked::{Asked, streams};
 use super::extent::{Watch, sorted};
 use super::figures;
 use super::laps::Laps;
-use super::request::request;
 use crate::{Better, Measurement, SuiteError};
 
 const CASE: &str = "load";
+
+/// How long each opening took, and from there to the logits after one token.
+type Opens = (Vec<f64>, Vec<f64>);
 
 /// Opens the engine anew until the times are known, with the model's file in memory
 /// and, where it can be had so, without.
 pub(super) fn measure(run: &mut Run<'_, '_>) -> Result<Vec<Measurement>, SuiteError> {
     let mut all = cold(run)?;
-    let (warm_ns, first_ns) = opens(run, None)?;
-    all.extend(opened(run, "warm", &warm_ns, &first_ns));
+    if let Some((warm_ns, first_ns)) = opens(run, None)? {
+        all.extend(opened(run, "warm", &warm_ns, &first_ns));
+    }
     figures::headline(&mut all, "load_warm_ns");
     Ok(all)
 }
@@ -40,19 +44,24 @@ fn cold(run: &mut Run<'_, '_>) -> Result<Vec<Measurement>, SuiteError> {
     if let Err(error) = evict(path) {
         return withheld(error.to_string());
     }
-    let (cold_ns, first_ns) = opens(run, Some(path))?;
+    let Some((cold_ns, first_ns)) = opens(run, Some(path))? else {
+        return withheld("the server opened its model before this run".into());
+    };
     Ok(opened(run, "cold", &cold_ns, &first_ns))
 }
 
 /// Times until the engine was open, and from there to the logits after one token: what
-/// an engine that maps its file leaves for later.
+/// an engine that maps its file leaves for later. `None` for the times without a file in
+/// memory of an engine that has opened its model elsewhere.
 fn opens(
     run: &mut Run<'_, '_>,
     evicted: Option<&Path>,
-) -> Result<(Vec<f64>, Vec<f64>), EngineError> {
+) -> Result<Option<Opens>, EngineError> {
     let mut watch = Watch::new(run.clock, run.plan.extent);
     let mut open_ns = Vec::new();
     let mut first_ns = Vec::new();
+    let prompt = &run.plan.tokens[..1];
+    let text = run.text(prompt)?;
     while watch.goes_on(&open_ns, true) {
         // It was possible a moment ago; a page left now is a page less to read.
         if let Some(path) = evicted {
@@ -62,22 +71,22 @@ fn opens(
         opening.start();
         let model = (run.cell.open)()?;
         opening.lap();
-        let mut session = model.session()?;
-        let mut reading = Laps::new(run.clock, 1);
-        let vocab = model.config().vocab;
-        request(
-            &mut *session,
-            &run.plan.tokens[..1],
-            &[],
-            vocab,
-            &mut reading,
-        )?;
+        if evicted.is_some() && streams(&*model) {
+            return Ok(None);
+        }
+        let mut reading = Laps::new(run.clock, 2);
+        let asked = Asked {
+            prompt,
+            text: &text,
+            answer: &[],
+        };
+        asked.make(&*model, &mut reading)?;
         opening.lap();
         open_ns.push(opening.laps_ns()[0] as f64);
         first_ns.push(opening.laps_ns()[1] as f64);
         run.alive();
     }
-    Ok((open_ns, first_ns))
+    Ok(Some((open_ns, first_ns)))
 }
 
 fn opened(

@@ -1,9 +1,10 @@
 //! The cases with traffic: closed loop, open loop, and several sessions at once.
 
-use engine::{Model, TokenId};
+use engine::Model;
 
 use super::Run;
 use super::arrivals::schedule;
+use super::asked::Asked;
 use super::extent::sorted;
 use super::traffic::{Arrivals, Log, Served, Traffic};
 use super::{figures, histogram};
@@ -27,7 +28,12 @@ pub(super) fn measure(
     length: usize,
 ) -> Result<Vec<Measurement>, SuiteError> {
     let text = run.plan.window(length + run.plan.decode_tokens);
-    let request = text.split_at(length);
+    let (prompt, answer) = text.split_at(length);
+    let request = Asked {
+        prompt,
+        text: &run.text(prompt)?,
+        answer,
+    };
     let closed = serve(
         run,
         model,
@@ -67,19 +73,16 @@ pub(super) fn measure(
     Ok(all)
 }
 
-type Request<'a> = (&'a [TokenId], &'a [TokenId]);
-
 fn serve(
     run: &mut Run<'_, '_>,
     model: &dyn Model,
-    (prompt, answer): Request<'_>,
+    asked: Asked<'_>,
     arrivals: Arrivals,
 ) -> Result<Log, SuiteError> {
     let traffic = Traffic {
         clock: run.clock,
         arrivals,
-        prompt,
-        answer,
+        asked,
     };
     Ok(traffic.serve(model, &mut || run.alive())?)
 }
@@ -87,7 +90,7 @@ fn serve(
 fn open_loop(
     run: &mut Run<'_, '_>,
     model: &dyn Model,
-    request: Request<'_>,
+    request: Asked<'_>,
     closed: &Log,
 ) -> Result<(Log, f64), SuiteError> {
     let plan = run.plan;
@@ -103,7 +106,7 @@ fn open_loop(
 fn concurrent(
     run: &mut Run<'_, '_>,
     model: &dyn Model,
-    (prompt, answer): Request<'_>,
+    asked: Asked<'_>,
 ) -> Result<Vec<Measurement>, SuiteError> {
     let sessions = run.plan.concurrency;
     let Some(shared) = model.shared() else {
@@ -117,8 +120,7 @@ fn concurrent(
     let traffic = Traffic {
         clock: run.clock,
         arrivals: Arrivals::Closed(run.plan.extent.most_ns),
-        prompt,
-        answer,
+        asked,
     };
     let log = traffic.serve_on_threads(shared, sessions, &mut || run.alive())?;
     let parts: [Duration; 2] = [("response", Served::response_ns), ("ttft", Served::ttft_ns)];
@@ -131,7 +133,7 @@ fn concurrent(
         &sorted(&itl.collect::<Vec<_>>()),
     ));
     all.push(throughput(CONCURRENT, &log));
-    let tokens = (log.served.len() * (1 + answer.len())) as f64;
+    let tokens = (log.served.len() * (1 + asked.answer.len())) as f64;
     let (unit, n) = ("tok/s", log.served.len() as u64);
     let per_s = tokens / log.span_s();
     all.push(Measurement::new(

@@ -7,6 +7,7 @@
 
 mod answers;
 mod arrivals;
+mod asked;
 mod baseline;
 mod clock;
 mod context;
@@ -18,6 +19,7 @@ mod histogram;
 mod laps;
 mod load;
 mod loops;
+mod network;
 mod overhead;
 mod plan;
 mod request;
@@ -27,7 +29,7 @@ mod warm_up;
 
 use std::path::PathBuf;
 
-use engine::Capability;
+use engine::{Capability, EngineError, TokenId};
 
 pub use clock::{Clock, MonotonicClock};
 pub use laps::Laps;
@@ -59,8 +61,8 @@ impl Suite for Latency {
         &[("overhead.lap_ns", "<= 1000, what a sample may cost")]
     }
 
-    fn requires(&self) -> &'static [Capability] {
-        &[]
+    fn requires(&self) -> &'static [&'static [Capability]] {
+        &[&[]]
     }
 
     fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError> {
@@ -163,6 +165,12 @@ impl Run<'_, '_> {
                 value,
             });
         }
+    }
+
+    /// What `tokens` say.
+    fn text(&self, tokens: &[TokenId]) -> Result<String, EngineError> {
+        let text = self.cell.input.tokenizer.decode(tokens);
+        text.map_err(|error| EngineError::invalid(error.to_string()))
     }
 
     /// Where to keep something beside the record.

@@ -4,12 +4,12 @@ use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use engine::{EngineError, Model, TokenId};
+use engine::{EngineError, Model};
 
 use super::arrivals::MOST_REQUESTS;
+use super::asked::Asked;
 use super::clock::Clock;
 use super::laps::Laps;
-use super::request::request;
 
 /// When requests are sent.
 pub(super) enum Arrivals {
@@ -85,8 +85,7 @@ impl Log {
 pub(super) struct Traffic<'a> {
     pub(super) clock: &'a dyn Clock,
     pub(super) arrivals: Arrivals,
-    pub(super) prompt: &'a [TokenId],
-    pub(super) answer: &'a [TokenId],
+    pub(super) asked: Asked<'a>,
 }
 
 impl Traffic<'_> {
@@ -148,18 +147,15 @@ impl Traffic<'_> {
         // Nothing is allocated once requests come.
         let mut log = Log {
             served: Vec::with_capacity(most),
-            itl_ns: Vec::with_capacity(most * self.answer.len()),
+            itl_ns: Vec::with_capacity(most * self.asked.answer.len()),
             late_ns: Vec::with_capacity(most),
         };
-        let mut laps = Laps::new(self.clock, 1 + self.answer.len());
-        let vocab = model.config().vocab;
+        let mut laps = Laps::new(self.clock, 1 + self.asked.answer.len());
         while let Some(intended_ns) = self.intended_ns(counter, begun_ns) {
             let idle = self.clock.now_ns() < intended_ns;
             self.clock.wait_until(intended_ns);
             let started_ns = self.clock.now_ns();
-            let mut session = model.session()?;
-            request(&mut *session, self.prompt, self.answer, vocab, &mut laps)?;
-            drop(session);
+            self.asked.make(model, &mut laps)?;
             let (first, others) = laps.laps_ns().split_at(1);
             log.served.push(Served {
                 intended_ns,
@@ -207,8 +203,11 @@ mod tests {
         let traffic = Traffic {
             clock: &clock,
             arrivals,
-            prompt: &[0, 1, 0],
-            answer: &[1, 0],
+            asked: Asked {
+                prompt: &[0, 1, 0],
+                text: "",
+                answer: &[1, 0],
+            },
         };
         traffic.serve(&model, &mut || ()).unwrap()
     }
@@ -269,8 +268,11 @@ mod tests {
         let traffic = Traffic {
             clock: &clock,
             arrivals: Arrivals::Open((0..100).map(|i| i * MS).collect()),
-            prompt: &[0],
-            answer: &[1],
+            asked: Asked {
+                prompt: &[0],
+                text: "",
+                answer: &[1],
+            },
         };
         let log = traffic.serve_on_threads(&model, 3, &mut || ()).unwrap();
         let intended: Vec<u64> = log.served.iter().map(|served| served.intended_ns).collect();

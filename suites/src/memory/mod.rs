@@ -82,8 +82,8 @@ impl Suite for Memory {
         &[("peak_rss_bytes", "<= max_rss_mib, if that is set")]
     }
 
-    fn requires(&self) -> &'static [engine::Capability] {
-        &[]
+    fn requires(&self) -> &'static [&'static [engine::Capability]] {
+        &[&[]]
     }
 
     fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError> {

@@ -9,10 +9,11 @@
 mod bisect;
 mod divergence;
 pub(crate) mod gates;
+mod told;
 
 use std::path::Path;
 
-use engine::{Capability, EngineError, FailureKind, Logits, Model, Want};
+use engine::{Capability, EngineError, FailureKind, Logits, Model, Predictions, Want};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stats::{Block, BootstrapOptions, Interval, ratio_interval};
@@ -101,6 +102,14 @@ impl Suite for Parity {
                 "<= half the variance which that noise gives a logit",
             ),
             (
+                "top_k_kl_lower_bound",
+                "<= what kl_mean may be, of engines that keep their logits",
+            ),
+            (
+                "top_k_log_probability_rms",
+                "<= twice the variance which that noise gives a logit, as a deviation",
+            ),
+            (
                 "same_top1",
                 ">= 1 - flips which that noise makes likely, given the baseline's margins",
             ),
@@ -116,8 +125,11 @@ impl Suite for Parity {
         ]
     }
 
-    fn requires(&self) -> &'static [Capability] {
-        &[Capability::FullLogits, Capability::AllLogits]
+    fn requires(&self) -> &'static [&'static [Capability]] {
+        &[
+            &[Capability::FullLogits, Capability::AllLogits],
+            &[Capability::Scores],
+        ]
     }
 
     fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError> {
@@ -140,6 +152,13 @@ impl Suite for Parity {
                 why: format!("the model's context is {context}"),
             }
             .into());
+        }
+        match model.predictions() {
+            Predictions::Logits => {}
+            Predictions::Scores { top } => return told::run(cell, model, windows, top),
+            Predictions::Choices { why } => {
+                return Err(EngineError::new(FailureKind::Unsupported, why).into());
+            }
         }
         // One pass over the windows, then the first one again in two ways.
         let steps = (windows.count() + 1) as u64;

@@ -86,6 +86,11 @@ impl Place {
         LogitsFile::open(&self.path, 1, self.of.rows, self.of.vocab)
     }
 
+    /// The same for one that may not know how wide rows are.
+    pub(super) fn open_as_wide_as_it_is(&self) -> Result<LogitsFile, LogitsFileError> {
+        LogitsFile::open_as_wide_as_it_is(&self.path, 1, self.of.rows)
+    }
+
     /// What an earlier run kept; `None` if there is nothing yet.
     pub(super) fn kept_before(&self) -> Result<Option<Kept>, SuiteError> {
         if !self.kept || !self.path.exists() {

@@ -42,6 +42,8 @@ struct Tokens<'a> {
     nll: &'a [(u64, f64)],
     flip_risk: &'a [(u64, f64)],
     kld: &'a [(u64, f64)],
+    /// Of an engine that keeps its logits, what its divergence is at least.
+    top_k_kld: &'a [(u64, f64)],
     same_top: &'a [(u64, f64)],
     same_top5: &'a [(u64, f64)],
     /// Index of each window's first token, and bytes of text in the window.
@@ -56,6 +58,7 @@ impl<'a> Tokens<'a> {
             nll: of("nll"),
             flip_risk: of("flip_risk"),
             kld: of("kld"),
+            top_k_kld: of("top_k_kld"),
             same_top: of("same_top"),
             same_top5: of("same_top5"),
             text_bytes: of("text_bytes"),
@@ -139,12 +142,18 @@ impl Figures<'_> {
             }
             figure
         }));
-        all.extend(self.divergence(allowed));
+        if self.tokens.kld.is_empty() {
+            all.extend(self.least_divergence(allowed));
+        } else {
+            all.extend(self.divergence(allowed));
+        }
         all.extend(self.probabilities(pairs().map(|(a, b)| {
             let points = 100.0 * ((-a.1).exp() - (-b.1).exp());
             (a.0, points)
         })));
-        all.extend(self.agreement(baseline, allowed));
+        if !self.tokens.same_top.is_empty() {
+            all.extend(self.agreement(baseline, allowed));
+        }
         all
     }
 
@@ -170,6 +179,27 @@ impl Figures<'_> {
         }
         all.push(self.figure("kld_max", "nat", lower, quantile(&sorted, 1.0), None));
         all
+    }
+
+    /// The same of an engine of which only some log-probabilities are known: a bound that
+    /// it must not exceed either, though it may hide what is among all other tokens.
+    fn least_divergence(&self, allowed: Allowance) -> Option<Measurement> {
+        if self.tokens.top_k_kld.is_empty() {
+            return None;
+        }
+        let least = self.mean(self.tokens.top_k_kld);
+        let (metric, lower) = ("top_k_kld_lower_bound", Better::Lower);
+        let mut figure = self.figure(metric, "nat", lower, least.value, least.blocks);
+        figure.headline = true;
+        figure.gate = Some(Gate {
+            comparison: Comparison::AtMost,
+            bound: allowed.kld(),
+            because: format!(
+                "the whole divergence may not exceed what costs {} % in perplexity; the engine                  tells a part of it",
+                allowed.delta_pct
+            ),
+        });
+        Some(figure)
     }
 
     /// Change of the probability of the text's own token, in percentage points.
@@ -216,6 +246,9 @@ impl Figures<'_> {
                 allowed.delta_pct
             ),
         });
+        if self.tokens.same_top5.is_empty() {
+            return all;
+        }
         let five = self.mean(self.tokens.same_top5);
         all.extend(self.both(Name("same_top5", "same_top5_naive", "share", higher), &five));
         all
@@ -233,7 +266,7 @@ impl Figures<'_> {
     /// Mean KLD for each byte saved on a weight; undefined where none is.
     fn cost_per_byte(&self, baseline: &Tokens<'_>) -> Option<Measurement> {
         let saved = (baseline.bits_per_weight? - self.tokens.bits_per_weight?) / 8.0;
-        if saved <= 0.0 {
+        if saved <= 0.0 || self.tokens.kld.is_empty() {
             return None;
         }
         let cost = self.mean(self.tokens.kld).map(|kld| kld / saved);
@@ -317,6 +350,7 @@ fn basis(metric: &str) -> Option<Basis> {
         "ppl" => of("nll", Statistic::ExpMean),
         "bits_per_token" => of("nll", Statistic::Mean),
         "kld_mean" | "cost_per_byte" => of("kld", Statistic::Mean),
+        "top_k_kld_lower_bound" => of("top_k_kld", Statistic::Mean),
         "same_top" => of("same_top", Statistic::Mean),
         "same_top5" => of("same_top5", Statistic::Mean),
         "ln_ratio" | "delta_pct" | "bits_per_byte" => Some(Basis::Aside),

@@ -8,10 +8,12 @@
 mod base;
 mod figures;
 mod score;
+mod told;
 mod windows;
 
 use engine::{
-    Capability, EngineError, FailureKind, Logits, Model, Session, TokenId, Tokenizer, Want,
+    Capability, EngineError, FailureKind, Logits, Model, Predictions, Session, TokenId, Tokenizer,
+    Want,
 };
 
 use crate::logits_file::LogitsFile;
@@ -22,6 +24,7 @@ use crate::{
 };
 use base::{Keeper, Kept, Place};
 use score::Score;
+pub(crate) use told::known;
 use windows::{Scheme, Window};
 
 const TEXT: Setting = Setting {
@@ -110,14 +113,21 @@ impl Suite for Perplexity {
                 "<= ln(1 + max_delta_pct/100), what text of the baseline's own would lose",
             ),
             (
+                "top_k_kld_lower_bound",
+                "<= what kld_mean may be, of engines that keep their logits",
+            ),
+            (
                 "same_top",
                 ">= 1 - flips which logit noise of that KLD makes likely, given the baseline's margins",
             ),
         ]
     }
 
-    fn requires(&self) -> &'static [Capability] {
-        &[Capability::FullLogits, Capability::AllLogits]
+    fn requires(&self) -> &'static [&'static [Capability]] {
+        &[
+            &[Capability::FullLogits, Capability::AllLogits],
+            &[Capability::Scores],
+        ]
     }
 
     fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError> {
@@ -146,7 +156,11 @@ impl Suite for Perplexity {
         let mut index = 0..;
         plan.windows
             .retain(|_| index.next().is_some_and(|case| cell.shard.takes(case)));
-        Pass::new(cell, &*model, &plan)?.run(cell, &*model, &plan)?;
+        match model.predictions() {
+            Predictions::Logits => Pass::new(cell, &*model, &plan)?.run(cell, &*model, &plan)?,
+            Predictions::Scores { top } => told::run(cell, &*model, &plan, top)?,
+            Predictions::Choices { why } => return Err(unsupported(why).into()),
+        }
         Ok(Vec::new())
     }
 
@@ -241,6 +255,30 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Hands out one sample.
+    fn record(
+        &self,
+        cell: &mut Cell<'_>,
+        metric: &'static str,
+        unit: &'static str,
+        index: u64,
+        value: f64,
+    ) {
+        (cell.samples)(Sample {
+            case: self.case.into(),
+            metric: metric.into(),
+            unit: unit.into(),
+            index,
+            value,
+        });
+    }
+}
+
+fn unsupported(why: impl Into<String>) -> EngineError {
+    EngineError::new(FailureKind::Unsupported, why)
+}
+
 /// One engine reading all windows.
 struct Pass {
     /// The baseline's logits: to be kept, kept before, or to be compared with.
@@ -281,26 +319,16 @@ impl Pass {
         model: &dyn Model,
         plan: &Plan,
     ) -> Result<(), SuiteError> {
-        let record =
-            |cell: &mut Cell<'_>, metric: &'static str, unit: &'static str, index, value| {
-                (cell.samples)(Sample {
-                    case: plan.case.into(),
-                    metric: metric.into(),
-                    unit: unit.into(),
-                    index,
-                    value,
-                });
-            };
         let bits = bits_per_weight(model, cell.model_bytes);
-        record(cell, "bits_per_weight", "bit", 0, bits);
+        plan.record(cell, "bits_per_weight", "bit", 0, bits);
         let mut session = model.session()?;
         for (done, window) in plan.windows.iter().enumerate() {
             let bytes = text_bytes(cell.input.tokenizer, window)?;
-            record(cell, "text_bytes", "B", window.first, bytes as f64);
+            plan.record(cell, "text_bytes", "B", window.first, bytes as f64);
             let scores = self.window(model, &mut *session, window)?;
             for (index, score) in (window.first..).zip(scores) {
                 for (metric, unit, value) in score.samples() {
-                    record(cell, metric, unit, index, value);
+                    plan.record(cell, metric, unit, index, value);
                 }
             }
             (cell.progress)(done as u64 + 1, plan.windows.len() as u64);

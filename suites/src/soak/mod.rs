@@ -111,8 +111,8 @@ impl Suite for Soak {
         )]
     }
 
-    fn requires(&self) -> &'static [engine::Capability] {
-        &[]
+    fn requires(&self) -> &'static [&'static [engine::Capability]] {
+        &[&[]]
     }
 
     fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError> {
