@@ -24,6 +24,10 @@ pub(crate) fn report(arguments: &ReportArguments) -> Result<Exit> {
             let written = site::write_markdown(&mut *source, &arguments.out)?;
             (written, "report.md")
         }
+        SiteFormat::Png => {
+            let written = site::write_picture(&mut *source, &arguments.out)?;
+            (written, "report.png")
+        }
     };
     anstream::println!(
         "{}: {} runs, {} metrics, {} figures, {} change points",
@@ -51,7 +55,11 @@ fn source(arguments: &ReportArguments) -> Result<Box<dyn Source>> {
         (None, _) => None,
     };
     if let Some(history) = history {
-        return Ok(Box::new(RunHistory::open(history, filter, &arguments.runs)?));
+        return Ok(Box::new(RunHistory::open(
+            history,
+            filter,
+            &arguments.runs,
+        )?));
     }
     if filter != Filter::default() {
         bail!("there is no history to take a part of; name one with --history");

@@ -30,8 +30,20 @@ const FIGURES: [(&str, &str, &str, Better, f64); 10] = [
     ("latency", "ttft_p50", "ns", Better::Lower, 80e6),
     ("latency", "itl_p50", "ns", Better::Lower, 8.2e6),
     ("latency", "itl_p99", "ns", Better::Lower, 14e6),
-    ("latency", "decode_tok_per_s", "tok/s", Better::Higher, 118.0),
-    ("latency", "prefill_tok_per_s", "tok/s", Better::Higher, 640.0),
+    (
+        "latency",
+        "decode_tok_per_s",
+        "tok/s",
+        Better::Higher,
+        118.0,
+    ),
+    (
+        "latency",
+        "prefill_tok_per_s",
+        "tok/s",
+        Better::Higher,
+        640.0,
+    ),
     ("memory", "peak_bytes", "B", Better::Lower, 3.6e8),
     ("kv", "resident_bytes", "B", Better::Lower, 2.4e7),
     ("perplexity", "ppl", "1", Better::Lower, 12.3),
@@ -75,7 +87,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut history = History::open(&url)?;
     for (what, filter) in [
-        ("one series", one(Some(&engine(3)), "latency.ctx_512.itl_p50")),
+        (
+            "one series",
+            one(Some(&engine(3)), "latency.ctx_512.itl_p50"),
+        ),
         (
             "one metric of all engines",
             one(None, "latency.ctx_512.itl_p50"),
@@ -175,7 +190,11 @@ impl World {
                     dirty: false,
                 }),
                 command_line: vec!["harness".into(), "run".into()],
-                settings: [("latency".into(), [("max_tokens".into(), "64".into())].into())].into(),
+                settings: [(
+                    "latency".into(),
+                    [("max_tokens".into(), "64".into())].into(),
+                )]
+                .into(),
                 gates: vec![],
                 seeds: [("prompts".into(), 1)].into(),
                 baseline: engine(0),
@@ -287,12 +306,19 @@ fn engine(engine: u64) -> String {
         0 => String::new(),
         more => format!(",threads={more}"),
     };
-    format!("{}:weights={weights}{threads}", ENGINES[place % ENGINES.len()])
+    format!(
+        "{}:weights={weights}{threads}",
+        ENGINES[place % ENGINES.len()]
+    )
 }
 
 fn revision(night: u64) -> String {
     let mixed = (night + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    format!("{mixed:016x}{:016x}{:08x}", mixed.rotate_left(23), mixed as u32)
+    format!(
+        "{mixed:016x}{:016x}{:08x}",
+        mixed.rotate_left(23),
+        mixed as u32
+    )
 }
 
 /// Box and Muller's transform.

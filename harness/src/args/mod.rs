@@ -16,7 +16,8 @@ pub(crate) use self::compare::{AdjustArgument, CompareArguments, RunList};
 pub(crate) use self::conformance::ConformanceArguments;
 pub(crate) use self::golden::{GoldenArguments, GoldenCommand, RecordArguments, VerifyArguments};
 pub(crate) use self::history::{
-    HistoryArguments, HistoryCommand, HistoryFilter, HistoryFormat, HistoryListArguments, PruneArguments,
+    HistoryArguments, HistoryCommand, HistoryFilter, HistoryFormat, HistoryListArguments,
+    PruneArguments,
 };
 pub(crate) use self::model::{
     FetchArguments, ModelArguments, ModelCommand, QuantizeArguments, ReportFormat,

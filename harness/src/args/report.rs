@@ -36,4 +36,6 @@ pub(crate) enum SiteFormat {
     Html,
     /// One file, report.md, and its plots
     Markdown,
+    /// One picture, report.png, of what changed most
+    Png,
 }

@@ -1,23 +1,23 @@
-//! From a plot to SVG, by plotters.
+//! From a plot to a picture, by plotters.
 
 use std::fmt::Write as _;
 
 use plotters::coord::Shift;
 use plotters::element::{Circle, Cross, PathElement, Polygon, TriangleMarker};
 use plotters::prelude::{
-    Cartesian2d, ChartBuilder, ChartContext, Color, DashedLineSeries, DrawingArea, IntoDrawingArea,
-    LineSeries, RGBColor, SVGBackend, ShapeStyle, Text,
+    Cartesian2d, ChartBuilder, ChartContext, Color, DashedLineSeries, DrawingArea, DrawingBackend,
+    IntoDrawingArea, LineSeries, RGBColor, SVGBackend, ShapeStyle, Text,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{IntoFont, IntoTextStyle, TextStyle};
 
 use super::axis::{Range, display_unit};
-use super::{Drawing, Level, Mark, Plot, Point, Series, Style};
+use super::{Drawing, Level, Mark, Plot, Point, Series, Style, font};
 use crate::render::number;
 
 /// Units of the view box in a CSS pixel at full width: plotters places on whole numbers.
-const FINE: u32 = 4;
-const WIDTH: u32 = 560 * FINE;
+pub(super) const FINE: u32 = 4;
+pub(super) const WIDTH: u32 = 560 * FINE;
 const HEIGHT: u32 = 300 * FINE;
 const LINE: u32 = 19 * FINE;
 const TEXT: u32 = 15 * FINE;
@@ -26,8 +26,8 @@ const HALF: usize = 30;
 /// More points than this have no markers.
 const MARKED: usize = 60;
 
-const INK: RGBColor = RGBColor(0x1B, 0x1E, 0x23);
-const MUTED: RGBColor = RGBColor(0x5B, 0x62, 0x6C);
+pub(super) const INK: RGBColor = RGBColor(0x1B, 0x1E, 0x23);
+pub(super) const MUTED: RGBColor = RGBColor(0x5B, 0x62, 0x6C);
 const GRID: RGBColor = RGBColor(0xDC, 0xDF, 0xE4);
 /// M. Okabe, K. Ito, Color Universal Design (2008), without the yellow that white swallows.
 const PALETTE: [RGBColor; 7] = [
@@ -40,9 +40,13 @@ const PALETTE: [RGBColor; 7] = [
     INK,
 ];
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Range, Range>>;
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Area<B> = DrawingArea<B, Shift>;
+type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<Range, Range>>;
+pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Something that plotters can draw on.
+pub(super) trait Canvas: DrawingBackend<ErrorType: 'static> {}
+impl<B: DrawingBackend<ErrorType: 'static>> Canvas for B {}
 
 impl Plot {
     /// Draws it. A plot that cannot be drawn is an empty picture: nothing else depends on it.
@@ -50,7 +54,10 @@ impl Plot {
     pub fn draw(&self) -> Drawing {
         let shown = self.shown();
         let mut svg = String::new();
-        let hover = shown.paint(&mut svg).unwrap_or_default();
+        let size = (WIDTH, shown.height());
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        let hover = shown.paint(&area).unwrap_or_default();
+        drop(area);
         // Plotters gives a size, and the page shall.
         let body = svg.find('>').map_or("", |end| &svg[end + 1..]);
         let height = shown.height();
@@ -63,6 +70,13 @@ impl Plot {
             svg: head + body,
             hover,
         }
+    }
+
+    /// Draws it at the top of `area`, which is [`WIDTH`] wide; returns the height that it took.
+    pub(super) fn paint<B: Canvas>(&self, area: &Area<B>) -> Result<u32, Failure> {
+        let shown = self.shown();
+        shown.paint(area)?;
+        Ok(shown.height())
     }
 
     /// What the axes have a place for, in display units.
@@ -144,8 +158,9 @@ impl Shown<'_> {
         HEIGHT + LINE * named.div_ceil(self.columns()) as u32 + LINE / 2
     }
 
-    fn paint(&self, svg: &mut String) -> Result<String, Failure> {
-        let root = SVGBackend::with_string(svg, (WIDTH, self.height())).into_drawing_area();
+    /// Returns what to show where a pointer hovers.
+    fn paint<B: Canvas>(&self, root: &Area<B>) -> Result<String, Failure> {
+        font::register();
         let (top, legend) = root.split_vertically(HEIGHT as i32);
         self.paint_title(&top)?;
         let y_values = self
@@ -195,14 +210,14 @@ impl Shown<'_> {
     }
 
     /// The ordinate stands above the axis, where it need not be turned to be read.
-    fn paint_title(&self, area: &Area<'_>) -> Result<(), Failure> {
+    fn paint_title<B: Canvas>(&self, area: &Area<B>) -> Result<(), Failure> {
         let text = described(&self.plot.y.label, self.y_unit);
         let place = (FINE as i32 * 4, FINE as i32 * 8);
         area.draw(&Text::new(text, place, font(13 * FINE, MUTED)))?;
         Ok(())
     }
 
-    fn paint_marks(&self, chart: &mut Chart<'_, '_>) -> Result<(), Failure> {
+    fn paint_marks<B: Canvas>(&self, chart: &mut Chart<'_, B>) -> Result<(), Failure> {
         let (across, range) = (chart.x_range(), chart.y_range());
         for mark in &self.marks {
             let (from, to) = mark.bracket;
@@ -227,7 +242,7 @@ impl Shown<'_> {
         Ok(())
     }
 
-    fn paint_levels(&self, chart: &mut Chart<'_, '_>) -> Result<(), Failure> {
+    fn paint_levels<B: Canvas>(&self, chart: &mut Chart<'_, B>) -> Result<(), Failure> {
         for level in &self.levels {
             let line = [(level.from, level.value), (level.to, level.value)];
             chart.draw_series([PathElement::new(line, stroke(INK))])?;
@@ -235,7 +250,7 @@ impl Shown<'_> {
         Ok(())
     }
 
-    fn paint_legend(&self, area: &Area<'_>) -> Result<(), Failure> {
+    fn paint_legend<B: Canvas>(&self, area: &Area<B>) -> Result<(), Failure> {
         let columns = self.columns();
         let fine = FINE as i32;
         for (index, series) in self.series.iter().enumerate() {
@@ -264,7 +279,7 @@ impl Shown<'_> {
         Ok(())
     }
 
-    fn hover(&self, chart: &Chart<'_, '_>) -> String {
+    fn hover<B: Canvas>(&self, chart: &Chart<'_, B>) -> String {
         let mut json = String::from("[");
         for (index, series) in self.series.iter().enumerate() {
             if index > 0 {
@@ -304,7 +319,11 @@ impl Shown<'_> {
     }
 }
 
-fn paint_series(chart: &mut Chart<'_, '_>, series: &Series, index: usize) -> Result<(), Failure> {
+fn paint_series<B: Canvas>(
+    chart: &mut Chart<'_, B>,
+    series: &Series,
+    index: usize,
+) -> Result<(), Failure> {
     let colour = colour(index);
     let places = || series.points.iter().map(|point| (point.x, point.y));
     if series.style == Style::Dots {
@@ -386,7 +405,7 @@ fn stroke(colour: RGBColor) -> ShapeStyle {
     colour.stroke_width(2 * FINE)
 }
 
-fn font(size: u32, colour: RGBColor) -> TextStyle<'static> {
+pub(super) fn font(size: u32, colour: RGBColor) -> TextStyle<'static> {
     // Plotters divides by this to come from its size to that of SVG.
     let size = f64::from(size) * 1.24;
     ("sans-serif", size)

@@ -1,4 +1,4 @@
-//! Plots as SVG: light and dark, colour-blind safe, with the values behind every point.
+//! Plots as SVG, and as PNG where SVG is not shown: light and dark, colour-blind safe, with the values behind every point.
 //!
 //! A [`Plot`] is data and words; [`Plot::draw`] makes a picture of it. Colours are those of
 //! Okabe and Ito (2008), and every series has a marker of its own besides. Ink and grid follow
@@ -6,11 +6,14 @@
 
 mod axis;
 mod draw;
+mod font;
+mod poster;
 mod spark;
 mod thin;
 
 pub(crate) use axis::quantity;
 pub use axis::{Axis, Scale};
+pub(crate) use poster::{Panel, poster};
 pub(crate) use spark::spark;
 pub use thin::thin;
 

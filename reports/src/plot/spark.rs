@@ -35,7 +35,8 @@ pub(crate) fn spark(values: impl ExactSizeIterator<Item = f64>, change: Option<u
         true => HEIGHT - EDGE - (HEIGHT - 2.0 * EDGE) * (y - low) / (high - low),
         false => HEIGHT / 2.0,
     };
-    let mut svg = format!("<svg class=\"spark\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" aria-hidden=\"true\">");
+    let mut svg =
+        format!("<svg class=\"spark\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" aria-hidden=\"true\">");
     // A String takes all that is written to it.
     if let Some(change) = change {
         let at = x(change as f64 - 0.5);
@@ -52,7 +53,12 @@ pub(crate) fn spark(values: impl ExactSizeIterator<Item = f64>, change: Option<u
         }
     }
     if let Some((px, py)) = after.last() {
-        let _ = write!(svg, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.4\"/>", x(*px), y(*py));
+        let _ = write!(
+            svg,
+            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.4\"/>",
+            x(*px),
+            y(*py)
+        );
     }
     svg + "</svg>"
 }

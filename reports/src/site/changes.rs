@@ -76,6 +76,9 @@ pub(super) struct Change {
     pub(super) link: String,
     pub(super) engine: String,
     pub(super) branch: String,
+    /// Place of its trend.
+    #[serde(skip)]
+    pub(super) trend: usize,
     /// Place of the first run after it.
     #[serde(skip)]
     pub(super) run: usize,
@@ -94,25 +97,29 @@ pub(super) struct Change {
     pub(super) spark: String,
 }
 
-/// The changes of a trend in words.
+/// The changes of a trend in words; `place` is its own.
 pub(super) fn describe<'a>(
     runs: &'a [RunHead],
+    place: usize,
     trend: &'a Trend,
     found: &'a Found,
 ) -> impl Iterator<Item = Change> + 'a {
     let levels = levels(trend, found);
     let points = found.points.iter().enumerate();
-    points.map(move |(place, point)| {
-        let sides = (levels[place].1, levels[place + 1].1);
-        Change::new(runs, trend, point, sides, found.q)
+    points.map(move |(side, point)| {
+        let sides = (levels[side].1, levels[side + 1].1);
+        Change {
+            trend: place,
+            ..Change::new(runs, trend, point, sides, found.q)
+        }
     })
 }
 
 /// The changes of all trends, by [`sort`]'s order.
 pub(super) fn all(runs: &[RunHead], trends: &[Trend], found: &[Found]) -> Vec<Change> {
-    let both = trends.iter().zip(found);
+    let both = trends.iter().zip(found).enumerate();
     let mut changes: Vec<Change> = both
-        .flat_map(|(trend, found)| describe(runs, trend, found))
+        .flat_map(|(place, (trend, found))| describe(runs, place, trend, found))
         .collect();
     sort(&mut changes);
     changes
@@ -168,6 +175,7 @@ impl Change {
             link: format::metric_link(&key.metric),
             engine: key.engine.clone(),
             branch: key.branch.clone().unwrap_or("–".into()),
+            trend: 0,
             run: trend.points[point.index].run,
             before: quantity(before),
             after: quantity(after),

@@ -85,7 +85,7 @@ impl<'a> MetricPage<'a> {
         let both = trends.iter().zip(*found);
         let mut trends: Vec<(&Trend, &Found, Vec<Change>)> = both
             .map(|(trend, found)| {
-                let mut own: Vec<Change> = changes::describe(runs, trend, found).collect();
+                let mut own: Vec<Change> = changes::describe(runs, 0, trend, found).collect();
                 changes::sort(&mut own);
                 (trend, found, own)
             })
@@ -133,7 +133,7 @@ impl<'a> MetricPage<'a> {
                 "{}: {} of {}.",
                 upper(&better),
                 format::count(line.points, "figure"),
-                format::count(line.series, "series"),
+                format!("{} series", line.series),
             ),
             changes: &self.changes,
             unsearched: match unsearched.count() {
@@ -141,7 +141,7 @@ impl<'a> MetricPage<'a> {
                 n => format!("{n} series are too long to be searched for change points."),
             },
             plots: (self.trends.iter().take(MOST_PLOTS))
-                .map(|(trend, found, changes)| self.plot(trend, found, changes))
+                .map(|(trend, found, changes)| self.figure(trend, found, changes))
                 .collect(),
             unplotted: self.trends.len().saturating_sub(MOST_PLOTS),
             latest: (self.trends.iter())
@@ -150,59 +150,11 @@ impl<'a> MetricPage<'a> {
         }
     }
 
-    fn plot(&self, trend: &Trend, found: &Found, changes: &[Change]) -> Figure {
-        let key = &trend.key;
-        let second = |index: usize| self.runs[trend.points[index].run].started.as_second() as f64;
-        let points = trend.points.iter().enumerate().map(|(index, point)| {
-            let run = &self.runs[point.run];
-            Point {
-                x: second(index),
-                y: point.value,
-                interval: point.interval,
-                note: format!("{} {}", run.started.strftime("%Y-%m-%d"), run.commit()),
-            }
-        });
-        let marks = found.points.iter().map(|point| {
-            let own = changes
-                .iter()
-                .find(|change| change.run == trend.points[point.index].run);
-            Mark {
-                at: second(point.index),
-                bracket: (second(point.bracket.0), second(point.bracket.1)),
-                label: own.map_or(String::new(), |change| {
-                    format!("{} since {}", change.relative_text, change.commit)
-                }),
-            }
-        });
-        let levels = changes::levels(trend, found).into_iter();
-        let levels = levels.map(|(stretch, value)| Level {
-            from: second(stretch.start),
-            to: second(stretch.end - 1),
-            value,
-        });
-        let plot = Plot {
-            title: key.engine.clone(),
-            x: Axis::new("start of the run, UTC", "").scaled(Scale::Time),
-            y: Axis::new(last(&key.metric), &key.unit),
-            series: vec![Series {
-                name: key.engine.clone(),
-                style: if trend.points.len() == 1 {
-                    Style::Dots
-                } else {
-                    Style::Line
-                },
-                points: thin(points.collect(), COLUMNS),
-            }],
-            marks: marks.collect(),
-            levels: match found.points.is_empty() {
-                true => Vec::new(),
-                false => levels.collect(),
-            },
-        };
-        let branch = key.branch.as_deref().unwrap_or("no branch");
-        let machine = format::short_machine(&key.machine);
+    fn figure(&self, trend: &Trend, found: &Found, changes: &[Change]) -> Figure {
+        let branch = trend.key.branch.as_deref().unwrap_or("no branch");
+        let machine = format::short_machine(&trend.key.machine);
         Figure::of(
-            &plot,
+            &plot(self.runs, trend, found, changes),
             format!("{} · {branch} · machine {machine}", trend.model),
         )
     }
@@ -223,6 +175,58 @@ impl<'a> MetricPage<'a> {
             link: run.link.clone(),
             points: trend.points.len(),
         })
+    }
+}
+
+/// A series over time, with what was found of it.
+pub(super) fn plot(runs: &[RunHead], trend: &Trend, found: &Found, changes: &[Change]) -> Plot {
+    let key = &trend.key;
+    let second = |index: usize| runs[trend.points[index].run].started.as_second() as f64;
+    let points = trend.points.iter().enumerate().map(|(index, point)| {
+        let run = &runs[point.run];
+        Point {
+            x: second(index),
+            y: point.value,
+            interval: point.interval,
+            note: format!("{} {}", run.started.strftime("%Y-%m-%d"), run.commit()),
+        }
+    });
+    let marks = found.points.iter().map(|point| {
+        let own = changes
+            .iter()
+            .find(|change| change.run == trend.points[point.index].run);
+        Mark {
+            at: second(point.index),
+            bracket: (second(point.bracket.0), second(point.bracket.1)),
+            label: own.map_or(String::new(), |change| {
+                format!("{} since {}", change.relative_text, change.commit)
+            }),
+        }
+    });
+    let levels = changes::levels(trend, found).into_iter();
+    let levels = levels.map(|(stretch, value)| Level {
+        from: second(stretch.start),
+        to: second(stretch.end - 1),
+        value,
+    });
+    Plot {
+        title: key.engine.clone(),
+        x: Axis::new("start of the run, UTC", "").scaled(Scale::Time),
+        y: Axis::new(last(&key.metric), &key.unit),
+        series: vec![Series {
+            name: key.engine.clone(),
+            style: if trend.points.len() == 1 {
+                Style::Dots
+            } else {
+                Style::Line
+            },
+            points: thin(points.collect(), COLUMNS),
+        }],
+        marks: marks.collect(),
+        levels: match found.points.is_empty() {
+            true => Vec::new(),
+            false => levels.collect(),
+        },
     }
 }
 

@@ -16,6 +16,7 @@ mod output;
 mod overview;
 mod page;
 mod past;
+mod picture;
 mod run_page;
 mod run_plots;
 mod side_by_side;
@@ -31,6 +32,7 @@ pub use folders::RunFolders;
 pub use input::{RunHead, Samples, Source, Trend, TrendKey, TrendPoint};
 pub use markdown::write_markdown;
 pub use past::RunHistory;
+pub use picture::write_picture;
 
 use crate::{ReadError, RunRecord};
 use metric_page::MetricLine;
@@ -68,6 +70,9 @@ pub enum SiteError {
         /// Why.
         source: minijinja::Error,
     },
+    /// The picture cannot be drawn.
+    #[error("cannot draw the picture")]
+    Picture(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Where runs come from fails.
     #[error("cannot read the history")]
     Source(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -136,7 +141,14 @@ pub fn write(source: &mut dyn Source, out: &Path, now: Timestamp) -> Result<Writ
         points: trends.iter().map(|trend| trend.points.len() as u64).sum(),
         changes: named.len(),
     };
-    let view = overview::view(&runs, &present, &named, &written, trends.len(), source.notes());
+    let view = overview::view(
+        &runs,
+        &present,
+        &named,
+        &written,
+        trends.len(),
+        source.notes(),
+    );
     pages.write(&output, "index.html", "index.html", &view)?;
     output.finish()?;
     Ok(written)

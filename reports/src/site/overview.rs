@@ -122,10 +122,7 @@ pub(super) fn view<'a>(
     let failures: Vec<Finding> = (present.iter())
         .flat_map(|(index, record)| {
             let run = &runs[*index];
-            let failed = findings(record)
-                .into_iter()
-                .filter(|(verdict, _)| *verdict == Verdict::Fail);
-            failed.map(|(_, text)| Finding {
+            failures(record).map(|text| Finding {
                 run: run.when(),
                 link: run.link.clone().unwrap_or_default(),
                 text,
@@ -138,17 +135,7 @@ pub(super) fn view<'a>(
     let commits = commits(runs, sure);
     View {
         title: headline(sure, failures.len()),
-        summary: format!(
-            "{}, {} in {}{}.",
-            format::count(runs.len(), "run"),
-            format::count(written.points as usize, "figure"),
-            format::count(series, "series"),
-            match runs {
-                [] => String::new(),
-                [only] => format!(", {}", only.date()),
-                [first, .., last] => format!(", {} to {}", first.date(), last.date()),
-            }
-        ),
+        summary: extent(runs, written.points, series),
         failures,
         changes: shown(sure),
         changes_left_out: left_out(sure),
@@ -168,8 +155,28 @@ pub(super) fn view<'a>(
     }
 }
 
+/// What fails in a run.
+pub(super) fn failures(record: &RunRecord) -> impl Iterator<Item = String> {
+    let findings = findings(record).into_iter();
+    findings.filter_map(|(verdict, text)| (verdict == Verdict::Fail).then_some(text))
+}
+
+/// How much a report rests on.
+pub(super) fn extent(runs: &[RunHead], points: u64, series: usize) -> String {
+    let dates = match runs {
+        [] => String::new(),
+        [only] => format!(", {}", only.date()),
+        [first, .., last] => format!(", {} to {}", first.date(), last.date()),
+    };
+    format!(
+        "{}, {} in {series} series{dates}.",
+        format::count(runs.len(), "run"),
+        format::count(points as usize, "figure"),
+    )
+}
+
 /// What a reader must know, in a few words.
-fn headline(sure: &[Change], failures: usize) -> String {
+pub(super) fn headline(sure: &[Change], failures: usize) -> String {
     let count = |kind| sure.iter().filter(|change| change.kind == kind).count();
     let counts = [
         (failures, "failure"),

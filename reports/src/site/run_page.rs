@@ -204,26 +204,27 @@ fn suites(record: &RunRecord, samples: &Samples, known: &HashSet<&str>) -> Vec<S
     let suite = |grid: crate::render::grid::Grid<'_>| {
         let (metrics, left_out) = metrics(record, grid.suite, known);
         Suite {
-        name: grid.suite.into(),
-        columns: (grid.columns.iter())
-            .map(|column| (column.name.to_owned(), format::unit(column.unit).into()))
-            .collect(),
-        rows: (grid.rows.into_iter())
-            .map(|row| Row {
-                engine: row.engine,
-                values: (row.values.into_iter().zip(&grid.columns))
-                    .map(|(metric, column)| Value::of(metric, column.divisor))
-                    .collect(),
-                class: row.verdict.name(),
-                outcome: row.outcome,
-            })
-            .collect(),
-        plots: (run_plots::plots(record, samples, grid.suite).iter())
-            .map(|(plot, note)| Figure::of(plot, (*note).into()))
-            .collect(),
-        metrics,
-        left_out,
-    }};
+            name: grid.suite.into(),
+            columns: (grid.columns.iter())
+                .map(|column| (column.name.to_owned(), format::unit(column.unit).into()))
+                .collect(),
+            rows: (grid.rows.into_iter())
+                .map(|row| Row {
+                    engine: row.engine,
+                    values: (row.values.into_iter().zip(&grid.columns))
+                        .map(|(metric, column)| Value::of(metric, column.divisor))
+                        .collect(),
+                    class: row.verdict.name(),
+                    outcome: row.outcome,
+                })
+                .collect(),
+            plots: (run_plots::plots(record, samples, grid.suite).iter())
+                .map(|(plot, note)| Figure::of(plot, (*note).into()))
+                .collect(),
+            metrics,
+            left_out,
+        }
+    };
     grids(record).into_iter().map(suite).collect()
 }
 
