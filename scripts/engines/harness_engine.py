@@ -132,7 +132,11 @@ class Server:
         taps = []
         tap = (lambda *line: taps.append(line)) if request.get("taps") else None
         begun = time.monotonic_ns()
-        logits = self.engine.extend(context, tokens, rows, tap)
+        try:
+            logits = self.engine.extend(context, tokens, rows, tap)
+        except Exception:
+            self.engine.truncate(context, length)  # All or nothing.
+            raise
         reply = {"compute_ns": time.monotonic_ns() - begun}
         session[1] = reply["len"] = length + len(tokens)
         for layer, point, values in taps:

@@ -65,7 +65,11 @@ pub(crate) fn supervise(
     interrupt: &Interrupt,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Observed> {
-    observe(this_program()?, job, limits, interrupt, progress)
+    let mut command = this_program()?;
+    // What a killed engine leaves among the temporary files goes with the run.
+    let scratch = std::path::absolute(&job.scratch).context("cannot find the scratch folder")?;
+    command.env("TMPDIR", scratch);
+    observe(command, job, limits, interrupt, progress)
 }
 
 /// This very program, even if its file was replaced in the meantime.
