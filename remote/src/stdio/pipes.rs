@@ -123,19 +123,20 @@ impl Pipes {
 
 /// Waits until something can be done with `pipe`, or nothing ever will.
 fn wait(pipe: impl AsFd, what: PollFlags, until: Until<'_>) -> Result<(), Broken> {
+    let mut gone = false;
     loop {
         let left = until.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Broken::Late);
         }
-        let gone = (until.gone)();
         // One look more: what it said before it ended is in the pipe already.
         let patience = if gone { Duration::ZERO } else { left.min(LOOK) };
         let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
         match poll(&mut [PollFd::new(&pipe, what)], Some(&patience)) {
             Ok(0) if gone => return Err(Broken::Closed),
-            Ok(0) | Err(Errno::INTR) => {}
+            Ok(0) => gone = (until.gone)(),
             Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
             Err(error) => return Err(Broken::Io(error.into())),
         }
     }
