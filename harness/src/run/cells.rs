@@ -214,7 +214,7 @@ impl<'a> Runner<'a> {
             }
         }
         if !lacks.is_empty() {
-            let lacks = lacks.join(" and ");
+            let lacks = lacks.join(" or ");
             return Some(format!("the engine lacks the capability {lacks}"));
         }
         if matches!(baseline, Baseline::Failed) {

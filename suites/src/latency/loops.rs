@@ -4,7 +4,7 @@ use engine::Model;
 
 use super::Run;
 use super::arrivals::schedule;
-use super::asked::Asked;
+use super::asked::{Asked, streams};
 use super::extent::sorted;
 use super::traffic::{Arrivals, Log, Served, Traffic};
 use super::{figures, histogram};
@@ -84,7 +84,15 @@ fn serve(
         arrivals,
         asked,
     };
-    Ok(traffic.serve(model, &mut || run.alive())?)
+    // A server has room for several at once; its users do not wait for each other.
+    let together = streams(model) && matches!(traffic.arrivals, Arrivals::Open(_));
+    match model.shared().filter(|_| together) {
+        None => Ok(traffic.serve(model, &mut || run.alive())?),
+        Some(shared) => {
+            let clients = run.plan.concurrency;
+            Ok(traffic.serve_on_threads(shared, clients, &mut || run.alive())?)
+        }
+    }
 }
 
 fn open_loop(
