@@ -1,0 +1,1 @@
+"""Language models as stateful ML Programs; see ../convert_coreml.py."""
