@@ -44,6 +44,8 @@ pub enum ArtifactFormat {
     /// A folder with `config.json`, weights in `*.safetensors` and
     /// `tokenizer.json`.
     HuggingFace,
+    /// A Core ML package (`.mlpackage`), or its bare model file (`.mlmodel`).
+    CoreMl,
 }
 
 impl ArtifactFormat {
@@ -53,6 +55,7 @@ impl ArtifactFormat {
         match self {
             ArtifactFormat::Gguf => "gguf",
             ArtifactFormat::HuggingFace => "hugging_face",
+            ArtifactFormat::CoreMl => "core_ml",
         }
     }
 }
@@ -71,7 +74,7 @@ pub enum ArtifactError {
     /// The file is of no format known here.
     #[error(
         "{0} is no model file known here: expected GGUF (it would begin with the bytes `GGUF`), \
-         or a Hugging Face folder"
+         a Hugging Face folder, or a Core ML package (NAME.mlpackage)"
     )]
     UnknownFormat(PathBuf),
     /// The folder lacks what makes it a model.
@@ -98,7 +101,8 @@ impl ModelArtifact {
     /// in bytes, and its name, with single spaces between and a newline after.
     /// These files are `chat_template.jinja`, `config.json`,
     /// `generation_config.json`, `model.safetensors.index.json`, `tokenizer.json`,
-    /// `tokenizer_config.json` as far as they exist, and every `*.safetensors`.
+    /// `tokenizer_config.json` as far as they exist, and every `*.safetensors`. A
+    /// Core ML package consists of all its files, named by their paths in it.
     ///
     /// # Errors
     /// [`ArtifactError`] when it cannot be read or is of no known format.
@@ -107,6 +111,17 @@ impl ModelArtifact {
             path: path.into(),
             source,
         };
+        let core_ml = |end| path.extension().is_some_and(|extension| extension == end);
+        if path.is_dir() && core_ml("mlpackage") {
+            let (sha256, size_bytes) = folder::digest_package(path)?;
+            return Ok(Self {
+                name: stem(path),
+                source: ArtifactSource::Path(path.into()),
+                format: ArtifactFormat::CoreMl,
+                sha256,
+                size_bytes,
+            });
+        }
         if path.is_dir() {
             let (sha256, size_bytes) = folder::digest(path)?;
             return Ok(Self {
@@ -121,6 +136,17 @@ impl ModelArtifact {
         if !file.metadata().map_err(io)?.is_file() {
             return Err(io(io::Error::other("not a regular file")));
         }
+        if core_ml("mlmodel") {
+            let mut hasher = Sha256::new();
+            let size_bytes = copy_into(&mut hasher, &mut file).map_err(io)?;
+            return Ok(Self {
+                name: stem(path),
+                source: ArtifactSource::Path(path.into()),
+                format: ArtifactFormat::CoreMl,
+                sha256: hex(&hasher.finalize()),
+                size_bytes,
+            });
+        }
         let mut magic = [0; 4];
         match file.read_exact(&mut magic) {
             Ok(()) if &magic == b"GGUF" => {}
@@ -134,10 +160,7 @@ impl ModelArtifact {
         hasher.update(magic);
         let size_bytes = 4 + copy_into(&mut hasher, &mut file).map_err(io)?;
         Ok(Self {
-            name: path.file_stem().map_or_else(
-                || path.display().to_string(),
-                |stem| stem.to_string_lossy().into(),
-            ),
+            name: stem(path),
             source: ArtifactSource::Path(path.into()),
             format: ArtifactFormat::Gguf,
             sha256: hex(&hasher.finalize()),
@@ -165,6 +188,14 @@ impl fmt::Display for ModelArtifact {
             ArtifactSource::Embedded(_) => write!(f, "{} (embedded)", self.name),
         }
     }
+}
+
+/// The file's name without its end.
+fn stem(path: &Path) -> String {
+    path.file_stem().map_or_else(
+        || path.display().to_string(),
+        |stem| stem.to_string_lossy().into(),
+    )
 }
 
 pub(crate) fn copy_into(hasher: &mut Sha256, file: &mut File) -> io::Result<u64> {

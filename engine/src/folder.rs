@@ -29,9 +29,44 @@ pub(crate) fn name(path: &Path) -> String {
 
 /// SHA-256 of the list of files, and how many bytes these have together.
 pub(crate) fn digest(folder: &Path) -> Result<(String, u64), ArtifactError> {
+    digest_files(folder, files(folder)?)
+}
+
+/// The same of every file below `package`, by path.
+pub(crate) fn digest_package(package: &Path) -> Result<(String, u64), ArtifactError> {
+    let mut names = Vec::new();
+    let mut folders = vec![String::new()];
+    while let Some(folder) = folders.pop() {
+        let path = package.join(&folder);
+        let io = |source| ArtifactError::Io {
+            path: path.clone(),
+            source,
+        };
+        for entry in fs::read_dir(&path).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                return Err(ArtifactError::FileName(entry.path()));
+            };
+            let inside = match folder.is_empty() {
+                true => name.to_owned(),
+                false => format!("{folder}/{name}"),
+            };
+            // A link to a folder might lead back here, so none is followed.
+            match entry.file_type().map_err(io)?.is_dir() {
+                true => folders.push(inside),
+                false => names.push(inside),
+            }
+        }
+    }
+    names.sort_unstable();
+    digest_files(package, names)
+}
+
+fn digest_files(folder: &Path, names: Vec<String>) -> Result<(String, u64), ArtifactError> {
     let mut list = String::new();
     let mut total = 0;
-    for name in files(folder)? {
+    for name in names {
         let path = folder.join(&name);
         let io = |source| ArtifactError::Io {
             path: path.clone(),

@@ -7,6 +7,7 @@ use engine::{Availability, Engine, EngineSpec};
 pub(crate) fn all() -> Vec<Box<dyn Engine>> {
     vec![
         Box::new(reference::Reference),
+        Box::new(coreml::Interpreter),
         Box::new(remote::Stdio),
         Box::new(remote::OpenAi),
         Box::new(faulty::Faulty),

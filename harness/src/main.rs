@@ -6,6 +6,7 @@ mod args;
 mod compare;
 mod config;
 mod convert;
+mod core_ml;
 mod engines;
 mod exit;
 mod fetch;

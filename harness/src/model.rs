@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use engine::{Engine, EngineOptions, ModelArtifact, Tokenizer};
+use engine::{ArtifactFormat, Engine, EngineOptions, ModelArtifact, Tokenizer};
 use reference::gguf::Value;
 use reference::{Reference, Source, TensorEntry, first_non_finite};
 use reports::ModelRecord;
 use serde_json::json;
 
-use crate::args::{ListFormat, ModelArguments, ModelCommand};
+use crate::args::{ConvertFormat, ListFormat, ModelArguments, ModelCommand};
 use crate::convert;
+use crate::core_ml;
 use crate::exit::Exit;
 use crate::fetch;
 use crate::quantize;
@@ -25,7 +26,16 @@ pub(crate) fn run(arguments: &ModelArguments) -> Result<Exit> {
         ModelCommand::Verify { model, sha256 } => verify(model.as_ref(), sha256.as_deref()),
         ModelCommand::Quantize(arguments) => quantize::run(arguments),
         ModelCommand::Fetch(arguments) => fetch::run(arguments),
-        ModelCommand::Convert { model, out, .. } => convert::run(model, out),
+        ModelCommand::Convert(arguments) => {
+            let (model, out) = (arguments.model.as_deref(), &arguments.out);
+            match (arguments.to, model) {
+                (ConvertFormat::Coreml, model) => {
+                    core_ml::convert(model, out, &arguments.python, &arguments.options)
+                }
+                (ConvertFormat::Gguf, Some(model)) => convert::run(model, out),
+                (ConvertFormat::Gguf, None) => bail!("name the folder to convert"),
+            }
+        }
     }
 }
 
@@ -43,16 +53,25 @@ pub(crate) fn open(artifact: &ModelArtifact) -> Result<Source> {
 }
 
 /// The tokenizer that comes with the model.
-pub(crate) fn tokenizer(artifact: &ModelArtifact, source: &Source) -> Result<Box<dyn Tokenizer>> {
+pub(crate) fn tokenizer(artifact: &ModelArtifact) -> Result<Box<dyn Tokenizer>> {
+    match artifact.format {
+        ArtifactFormat::CoreMl => core_ml::tokenizer(artifact),
+        ArtifactFormat::Gguf | ArtifactFormat::HuggingFace => {
+            tokenizer_of(artifact, &open(artifact)?)
+        }
+    }
+}
+
+fn tokenizer_of(artifact: &ModelArtifact, source: &Source) -> Result<Box<dyn Tokenizer>> {
     reference::tokenizer::open(source).map_err(|error| anyhow!("{artifact}: {error}"))
 }
 
 /// How the run record identifies a model.
-pub(crate) fn record(
-    artifact: &ModelArtifact,
-    source: &Source,
-    tokenizer: &dyn Tokenizer,
-) -> Result<ModelRecord> {
+pub(crate) fn record(artifact: &ModelArtifact, tokenizer: &dyn Tokenizer) -> Result<ModelRecord> {
+    if artifact.format == ArtifactFormat::CoreMl {
+        return core_ml::record(artifact, tokenizer);
+    }
+    let source = &open(artifact)?;
     let architecture = source
         .metadata()
         .get::<&str>("general.architecture")
@@ -96,10 +115,12 @@ fn by_type(source: &Source) -> BTreeMap<&'static str, Total> {
 
 fn inspect(path: Option<&PathBuf>, format: ListFormat) -> Result<Exit> {
     let artifact = artifact(path.map(PathBuf::as_path))?;
-    let source = open(&artifact)?;
-    let text = match format {
-        ListFormat::Json => serde_json::to_string_pretty(&as_json(&artifact, &source))? + "\n",
-        ListFormat::Table => as_text(&artifact, &source)?,
+    let text = match (artifact.format, format) {
+        (ArtifactFormat::CoreMl, format) => core_ml::inspect(&artifact, format)?,
+        (_, ListFormat::Json) => {
+            serde_json::to_string_pretty(&as_json(&artifact, &open(&artifact)?))? + "\n"
+        }
+        (_, ListFormat::Table) => as_text(&artifact, &open(&artifact)?)?,
     };
     std::io::stdout()
         .write_all(text.as_bytes())
@@ -191,6 +212,9 @@ fn verify(path: Option<&PathBuf>, sha256: Option<&str>) -> Result<Exit> {
         }
         passed("sha256 is the expected one");
     }
+    if artifact.format == ArtifactFormat::CoreMl {
+        return core_ml::verify(&artifact);
+    }
     let source = open(&artifact)?;
     passed(&format!(
         "structure: {} metadata keys, {} tensors, all within their files",
@@ -206,7 +230,7 @@ fn verify(path: Option<&PathBuf>, sha256: Option<&str>) -> Result<Exit> {
         }
     }
     passed("weights: every value is finite");
-    let tokenizer = tokenizer(&artifact, &source)?;
+    let tokenizer = tokenizer_of(&artifact, &source)?;
     passed(&format!("tokenizer: sha256 {}", tokenizer.sha256()));
     let model = Reference
         .open(&artifact, &EngineOptions::default())

@@ -237,10 +237,9 @@ fn engines(
 
 pub(crate) fn load(path: Option<&Path>) -> Result<LoadedModel> {
     let artifact = model::artifact(path)?;
-    let source = model::open(&artifact)?;
-    let tokenizer = model::tokenizer(&artifact, &source)?;
+    let tokenizer = model::tokenizer(&artifact)?;
     Ok(LoadedModel {
-        record: model::record(&artifact, &source, &*tokenizer)?,
+        record: model::record(&artifact, &*tokenizer)?,
         artifact,
         tokenizer,
     })

@@ -82,6 +82,11 @@ impl Source {
                 let folder = Folder::open(path);
                 Files::HuggingFace(folder.map_err(|error| fault(error.kind(), error.to_string()))?)
             }
+            (_, ArtifactFormat::CoreMl) => {
+                let why = "is a Core ML package, which engine `coreml-interp` runs; GGUF files and \
+                           Hugging Face folders are read here";
+                return Err(fault(FailureKind::Unsupported, why.into()));
+            }
             _ => {
                 let file = GgufFile::open(model);
                 let file = file.map_err(|error| fault(FailureKind::Load, error.to_string()))?;

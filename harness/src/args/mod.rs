@@ -20,7 +20,7 @@ pub(crate) use self::history::{
     PruneArguments,
 };
 pub(crate) use self::model::{
-    FetchArguments, ModelArguments, ModelCommand, QuantizeArguments, ReportFormat,
+    ConvertFormat, FetchArguments, ModelArguments, ModelCommand, QuantizeArguments, ReportFormat,
 };
 pub(crate) use self::report::{ReportArguments, SiteFormat};
 pub(crate) use self::run::{MergeArguments, RunArguments, RunFormat};

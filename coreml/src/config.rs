@@ -1,0 +1,91 @@
+//! The shape of the model that a package was made of, as the converter notes it.
+
+use engine::{ModelConfig, NumberFormat};
+use serde::Deserialize;
+
+use crate::error::PackageError;
+use crate::spec::Specification;
+
+/// Key in a model's metadata.
+const KEY: &str = "harness.config";
+
+/// What `scripts/convert_coreml.py` knew of its source.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Config {
+    /// Layers, heads, vocabulary, context.
+    #[serde(flatten)]
+    pub model: ModelConfig,
+    /// How matrices are stored.
+    pub scheme: Scheme,
+    /// SHA-256 of the file it was converted from.
+    pub source_sha256: String,
+}
+
+/// Storage of matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Scheme {
+    /// Half precision.
+    #[serde(rename = "fp16")]
+    Fp16,
+    /// Tables of 16 levels for 16 output channels.
+    #[serde(rename = "palette4-g16")]
+    Palette4G16,
+    /// 4-bit codes under a scale for 32 inputs.
+    #[serde(rename = "int4-b32")]
+    Int4B32,
+    /// 8-bit codes under a scale for 32 inputs.
+    #[serde(rename = "int8-b32")]
+    Int8B32,
+}
+
+impl Scheme {
+    /// The number format with the same noise. Q8_0 is `int8-b32` by another name:
+    /// 32 codes from −127 to 127 under an f16 scale.
+    #[must_use]
+    pub fn format(self) -> NumberFormat {
+        match self {
+            Scheme::Fp16 => NumberFormat::F16,
+            Scheme::Palette4G16 => NumberFormat::Palette4G16,
+            Scheme::Int4B32 => NumberFormat::Int4B32,
+            Scheme::Int8B32 => NumberFormat::Q8_0,
+        }
+    }
+
+    /// Name in options and records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Scheme::Fp16 => "fp16",
+            Scheme::Palette4G16 => "palette4-g16",
+            Scheme::Int4B32 => "int4-b32",
+            Scheme::Int8B32 => "int8-b32",
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn read(specification: &Specification) -> Result<Self, PackageError> {
+        let Some(text) = specification.metadata.get(KEY) else {
+            return Err(PackageError::Specification(format!(
+                "no metadata `{KEY}`, which says what shape the model has; convert it with \
+                 `harness model convert --to coreml`"
+            )));
+        };
+        let config: Self = serde_json::from_str(text)
+            .map_err(|error| PackageError::Specification(format!("metadata `{KEY}`: {error}")))?;
+        let model = &config.model;
+        let sizes = [
+            model.layers,
+            model.hidden,
+            model.vocab,
+            model.context,
+            model.heads,
+        ];
+        if sizes.contains(&0) || sizes.iter().any(|&size| size > 1 << 31) {
+            return Err(PackageError::Specification(format!(
+                "metadata `{KEY}`: sizes that no model has"
+            )));
+        }
+        Ok(config)
+    }
+}
