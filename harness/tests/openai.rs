@@ -51,12 +51,16 @@ fn serve(mut stream: TcpStream, status: u16) -> Option<()> {
         let model = format!(r#"{{"id":"{KEY}","owned_by":"llamacpp","meta":{meta}}}"#);
         (200, format!(r#"{{"data":[{model}]}}"#))
     } else if status != 200 {
-        (status, format!(r#"{{"error":{{"message":"bad key {KEY}"}}}}"#))
+        (
+            status,
+            format!(r#"{{"error":{{"message":"bad key {KEY}"}}}}"#),
+        )
     } else {
         let tokens: serde_json::Value = serde_json::from_str(&body).ok()?;
         let count = tokens["n_predict"].as_u64()?;
         let piece = format!("data: {{\"content\":\"{KEY}\",\"tokens\":[7],\"stop\":false}}\n\n");
-        let end = "data: {\"content\":\"\",\"tokens\":[],\"stop\":true,\"stop_type\":\"limit\"}\n\n";
+        let end =
+            "data: {\"content\":\"\",\"tokens\":[],\"stop\":true,\"stop_type\":\"limit\"}\n\n";
         (200, piece.repeat(count as usize) + end)
     };
     let head = format!(
@@ -99,9 +103,15 @@ fn the_key_is_in_no_record_output_or_error() {
     let (code, all) = run(&server(200), &folder.path().join("good"));
     assert_eq!(code, Some(0), "{all}");
     assert!(!all.contains(KEY), "{all}");
-    assert!(all.contains("api_key_env=SERVER_KEY"), "its name is recorded");
+    assert!(
+        all.contains("api_key_env=SERVER_KEY"),
+        "its name is recorded"
+    );
     assert!(all.contains("network"), "{all}");
-    assert!(all.contains("a server keeps its logits"), "memory is skipped: {all}");
+    assert!(
+        all.contains("a server keeps its logits"),
+        "memory is skipped: {all}"
+    );
 
     let (code, all) = run(&server(401), &folder.path().join("bad"));
     assert_eq!(code, Some(3), "{all}");

@@ -143,7 +143,11 @@ fn an_endless_event_is_not_taken_in() {
     })
     .open(",timeout_s=60")
     .unwrap();
-    kind(&generate(&*model).unwrap_err(), Protocol, "event of more than");
+    kind(
+        &generate(&*model).unwrap_err(),
+        Protocol,
+        "event of more than",
+    );
 }
 
 #[test]
@@ -178,11 +182,23 @@ fn what_is_no_answer_is_a_breach_of_protocol() {
     }
     let bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n\"\xff\"";
     kind(&scored(|_| Reply::Raw(bytes.to_vec())), Protocol, "JSON");
-    kind(&streamed(|| Reply::Raw(chunk(b"data: \xff\n\n"))), Protocol, "UTF-8");
-    kind(&streamed(|| Reply::Raw(chunk(b"data: {\n\n"))), Protocol, "JSON");
+    kind(
+        &streamed(|| Reply::Raw(chunk(b"data: \xff\n\n"))),
+        Protocol,
+        "UTF-8",
+    );
+    kind(
+        &streamed(|| Reply::Raw(chunk(b"data: {\n\n"))),
+        Protocol,
+        "JSON",
+    );
     let no_chunk = || [event_head().as_bytes(), b"zz\r\nx\r\n"].concat();
     kind(&streamed(move || Reply::Raw(no_chunk())), Protocol, "HTTP");
-    kind(&scored(|_| Reply::Raw(b"\x16\x03\x01 no HTTP\r\n\r\n".to_vec())), Protocol, "HTTP");
+    kind(
+        &scored(|_| Reply::Raw(b"\x16\x03\x01 no HTTP\r\n\r\n".to_vec())),
+        Protocol,
+        "HTTP",
+    );
 }
 
 #[test]
@@ -203,7 +219,11 @@ fn wrong_numbers_are_seen() {
     // Promises of the seam are held against every engine.
     let server = Server::llama(move |_| probabilities(2, json!(0.5)));
     let model = engine::checked(server.open(TIMEOUT).unwrap(), Default::default());
-    kind(&model.score(&[1, 2], 1, 1).unwrap_err(), Protocol, "more than one");
+    kind(
+        &model.score(&[1, 2], 1, 1).unwrap_err(),
+        Protocol,
+        "more than one",
+    );
 }
 
 #[test]

@@ -37,7 +37,10 @@ fn a_server_of_llama_cpps_ways_conforms() {
         "unscorable_text_is_refused",
         "answers_are_the_most_probable",
     ] {
-        assert!(report.to_string().contains(&format!("pass  {check}")), "{report}");
+        assert!(
+            report.to_string().contains(&format!("pass  {check}")),
+            "{report}"
+        );
     }
 }
 
@@ -52,13 +55,19 @@ fn llama_server_is_asked_token_by_token_and_streams_ids() {
     assert_eq!(scores[0].top.len(), 3);
     let (tokens, text, answer) = answer(&*model);
     assert_eq!((tokens.len(), &*text), (3, "xxx"));
-    assert_eq!((answer.prompt_tokens, answer.answer_tokens), (Some(3), Some(3)));
+    assert_eq!(
+        (answer.prompt_tokens, answer.answer_tokens),
+        (Some(3), Some(3))
+    );
     let way = answer.transport.unwrap();
     assert_eq!(way.engine_prompt_ns, Some(500_000));
     assert_eq!(way.engine_answer_ns, Some(1_500_000));
     assert!(way.received_bytes > 0 && way.whole_ns >= way.first_byte_ns);
     let asked = server.requests();
-    let prompts: Vec<_> = asked[1..3].iter().map(|r| r.body["prompt"].clone()).collect();
+    let prompts: Vec<_> = asked[1..3]
+        .iter()
+        .map(|r| r.body["prompt"].clone())
+        .collect();
     assert_eq!(prompts, [json!([1, 2]), json!([1, 2, 3])]);
     // What was read before may be used for scores, and never for times.
     assert_eq!(asked[1].body["cache_prompt"], true);
@@ -69,11 +78,15 @@ fn llama_server_is_asked_token_by_token_and_streams_ids() {
 fn vllm_tells_prompt_logprobs_at_once_and_streams_ids() {
     let server = Server::vllm(|request: &Request| {
         if request.body["stream"] == true {
-            let event = |id: u32, reason: Option<&str>| {
-                json!({"choices": [{"text": "y", "token_ids": [id], "finish_reason": reason}]})
-            };
-            let usage = json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 3}});
-            let events = [event(5, None), event(6, None), event(7, Some("length")), usage];
+            let event = |id: u32, reason: Option<&str>| json!({"choices": [{"text": "y", "token_ids": [id], "finish_reason": reason}]});
+            let usage =
+                json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 3}});
+            let events = [
+                event(5, None),
+                event(6, None),
+                event(7, Some("length")),
+                usage,
+            ];
             let mut events: Vec<String> = events.iter().map(ToString::to_string).collect();
             events.push("[DONE]".into());
             return Reply::Events(events);
@@ -96,7 +109,10 @@ fn vllm_tells_prompt_logprobs_at_once_and_streams_ids() {
         let _ = answer_again(&*model);
         &server.requests()[3].body["cache_salt"].clone()
     }];
-    assert_ne!(salts[0], salts[1], "no prompt is answered from another's cache");
+    assert_ne!(
+        salts[0], salts[1],
+        "no prompt is answered from another's cache"
+    );
 }
 
 fn answer_again(model: &dyn Model) -> engine::Answer {
@@ -121,7 +137,11 @@ fn an_unknown_server_is_tried_for_echoes() {
     let scores = model.score(&[1, 2, 3], 1, 0).unwrap();
     assert_eq!(scores.len(), 2);
     let many = model.score(&[1, 2, 3], 1, 1).unwrap_err();
-    assert_eq!(many.kind(), FailureKind::InvalidInput, "no tokens are made up");
+    assert_eq!(
+        many.kind(),
+        FailureKind::InvalidInput,
+        "no tokens are made up"
+    );
 
     let mute = Server::start(move |request| match request.path.as_str() {
         "/v1/models" => models(),

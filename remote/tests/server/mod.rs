@@ -181,7 +181,9 @@ pub(crate) fn bigram(request: &Request) -> Reply {
         let mut events = Vec::new();
         for _ in 0..count {
             let row = log_probabilities(last);
-            last = (0..VOCAB).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
+            last = (0..VOCAB)
+                .max_by(|&a, &b| row[a].total_cmp(&row[b]))
+                .unwrap();
             let event = json!({"content": "x", "tokens": [last], "stop": false});
             events.push(event.to_string());
         }

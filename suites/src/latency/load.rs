@@ -53,10 +53,7 @@ fn cold(run: &mut Run<'_, '_>) -> Result<Vec<Measurement>, SuiteError> {
 /// Times until the engine was open, and from there to the logits after one token: what
 /// an engine that maps its file leaves for later. `None` for the times without a file in
 /// memory of an engine that has opened its model elsewhere.
-fn opens(
-    run: &mut Run<'_, '_>,
-    evicted: Option<&Path>,
-) -> Result<Option<Opens>, EngineError> {
+fn opens(run: &mut Run<'_, '_>, evicted: Option<&Path>) -> Result<Option<Opens>, EngineError> {
     let mut watch = Watch::new(run.clock, run.plan.extent);
     let mut open_ns = Vec::new();
     let mut first_ns = Vec::new();
