@@ -37,6 +37,7 @@ impl Engine for Interpreter {
             about: "Core ML packages, operation by operation on the CPU".into(),
             availability: Availability::Yes,
             capabilities: vec![
+                Capability::FullLogits,
                 Capability::AllLogits,
                 Capability::ConcurrentSessions,
                 Capability::Embeddings,

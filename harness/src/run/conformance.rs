@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 use engine::conformance::{Outcome as Checked, check_model};
 use engine::{Capability, Engine, EngineInfo, EngineOptions, EngineSpec, FailureKind};
@@ -46,7 +46,7 @@ impl Suite for Conformance<'_> {
         &[]
     }
 
-    fn requires(&self) -> &'static [Capability] {
+    fn requires(&self) -> &'static [&'static [Capability]] {
         &[]
     }
 
@@ -111,6 +111,7 @@ pub(crate) fn check(arguments: &ConformanceArguments) -> Result<Exit> {
     let (checks, failure) = match observed.outcome {
         Outcome::Completed(checks) => (checks, None),
         Outcome::Failed(failure) => (Vec::new(), Some(failure)),
+        Outcome::Skipped(why) => bail!("--engine {spec}: {why}"),
         Outcome::Interrupted => return Ok(Exit::Interrupted),
     };
     let passed = checks.iter().any(|check| check.value == 1.0)
