@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use engine::{Engine, EngineInfo, EngineSpec, FailureKind, ModelArtifact, Tokenizer};
+use engine::{EngineInfo, EngineSpec, FailureKind, ModelArtifact, Tokenizer};
 use reports::ModelRecord;
 use suites::{Defaults, Input, Settings, Shard, Suite};
 
@@ -56,7 +56,6 @@ pub(crate) struct PlannedEngine {
     pub(crate) spec: EngineSpec,
     /// `spec` without the options that are the harness's own.
     pub(crate) own: EngineSpec,
-    pub(crate) engine: Box<dyn Engine>,
     /// What it says of itself with these options.
     pub(crate) info: EngineInfo,
     pub(crate) model: Arc<LoadedModel>,
@@ -226,7 +225,6 @@ fn engines(
         planned.push(PlannedEngine {
             spec,
             own,
-            engine,
             info,
             model,
         });
