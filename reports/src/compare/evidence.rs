@@ -82,7 +82,7 @@ pub(super) enum Noise {
 
 /// From the mean of differences to the shift of the figure.
 #[derive(Clone, Copy)]
-enum Scale {
+pub(super) enum Scale {
     Times(f64),
     /// Of a figure of this size that is exp of the mean.
     Exp(f64),
