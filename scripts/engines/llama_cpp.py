@@ -25,6 +25,12 @@ FORMATS = {"f32": (0, 4), "f16": (1, 2)}  # ggml_type, bytes.
 ACTIVATIONS = {"0": "f32", "1": "f16", "32": "bf16"}
 
 
+@lib.llama_log_callback
+def log(level, text, _):
+    if level in (3, 4):  # Warnings and errors; the rest would bury an engine's last words.
+        sys.stderr.write(text.decode(errors="replace"))
+
+
 class LlamaCpp(Engine):
     id, version = "llama.cpp", f"llama-cpp-python {lib.__version__}"
     capabilities = ["full_logits", "all_logits", "concurrent_sessions", "kv_usage"]
@@ -37,6 +43,7 @@ class LlamaCpp(Engine):
     def open(self, path, options):
         if options["kv"] not in FORMATS:
             raise Refused("invalid_input", f"kv={options['kv']}: f16 or f32")
+        lib.llama_log_set(log, None)
         lib.llama_backend_init()
         parameters = lib.llama_model_default_params()
         parameters.n_gpu_layers = 0
