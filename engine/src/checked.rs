@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::{
-    Answer, Embeddings, EngineError, FailureKind, KvUsage, Logits, Model, ModelConfig, Numerics,
-    Piece, Pooling, Predictions, Prompt, Scores, Session, TapObserver, TokenId, Want,
+    Answer, Embeddings, EngineError, FailureKind, Kernels, KvUsage, Logits, Model, ModelConfig,
+    Numerics, Piece, Pooling, Predictions, Prompt, Scores, Session, TapObserver, TokenId, Want,
 };
 
 mod scores;
@@ -115,6 +115,10 @@ impl Model for CheckedModel {
     /// wrapper that may.
     fn shared(&self) -> Option<&(dyn Model + Sync)> {
         self.model.shared()
+    }
+
+    fn kernels(&self) -> Option<&dyn Kernels> {
+        self.model.kernels()
     }
 
     fn embed(&self, texts: &[&[TokenId]], pooling: Pooling) -> Result<Embeddings, EngineError> {

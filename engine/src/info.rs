@@ -57,6 +57,8 @@ pub enum Capability {
     Scores,
     /// [`Model::generate`](crate::Model::generate) continues a prompt by itself.
     Generation,
+    /// [`Model::kernels`](crate::Model::kernels) computes single operations.
+    Kernels,
 }
 
 /// One option of an engine.

@@ -19,6 +19,7 @@ mod error;
 mod folder;
 mod format;
 mod info;
+mod kernels;
 mod logits;
 mod predictions;
 mod spec;
@@ -36,6 +37,7 @@ pub use info::{
     AddressRange, Availability, Capability, EngineInfo, EvictionPolicy, KvLayer, KvUsage,
     ModelConfig, Numerics, OptionHelp,
 };
+pub use kernels::{KernelCall, KernelTime, Kernels, PreparedKernel};
 pub use logits::{Logits, TopLogits, TopLogitsError};
 pub use predictions::{Answer, Piece, Predictions, Prompt, Scores, Transport};
 pub use spec::{EngineOptions, EngineSpec, SpecError};
@@ -177,6 +179,11 @@ pub trait Model: Send {
     /// program's.
     fn in_this_process(&self) -> bool {
         true
+    }
+
+    /// The kernels that this model computes with. Of engines with [`Capability::Kernels`].
+    fn kernels(&self) -> Option<&dyn Kernels> {
+        None
     }
 
     /// The same model, to be used from several threads at once, each with
