@@ -12,29 +12,33 @@ pub const ARCHITECTURES: [&str; 9] = [
 
 /// What a decoder needs to know beyond [`ModelConfig`].
 #[derive(Clone, Debug)]
-pub(crate) struct Hyperparameters {
-    pub(crate) config: ModelConfig,
-    pub(crate) norm: NormKind,
-    pub(crate) positions: Positions,
+pub struct Hyperparameters {
+    /// Layers, heads, vocabulary, context.
+    pub config: ModelConfig,
+    /// Kind of every norm.
+    pub norm: NormKind,
+    /// How it knows where a token stands.
+    pub positions: Positions,
     /// One entry a layer.
-    pub(crate) layers: Vec<Layer>,
+    pub layers: Vec<Layer>,
     /// Embeddings are multiplied by this.
-    pub(crate) embedding_scale: f32,
+    pub embedding_scale: f32,
     /// Queries are multiplied by this.
-    pub(crate) attention_scale: f32,
+    pub attention_scale: f32,
     /// Attention scores pass `c · tanh(x / c)`.
-    pub(crate) attention_softcap: Option<f32>,
+    pub attention_softcap: Option<f32>,
     /// Logits pass `c · tanh(x / c)`.
-    pub(crate) logit_softcap: Option<f32>,
-    pub(crate) activation: Activation,
+    pub logit_softcap: Option<f32>,
+    /// Of the feed forward.
+    pub activation: Activation,
     /// Feed forward has a gate: `down(act(gate(x)) · up(x))`, not `down(act(up(x)))`.
-    pub(crate) gated: bool,
+    pub gated: bool,
     /// Attention and feed forward read the same normalised input.
-    pub(crate) parallel_residual: bool,
+    pub parallel_residual: bool,
     /// Queries and keys are normalised head by head.
-    pub(crate) qk_norm: bool,
+    pub qk_norm: bool,
     /// The outputs of attention and feed forward are normalised too.
-    pub(crate) post_norms: bool,
+    pub post_norms: bool,
 }
 
 /// Normalisation over the features of a token.
@@ -54,7 +58,7 @@ pub enum NormKind {
 
 /// How the decoder knows where a token stands.
 #[derive(Clone, Debug)]
-pub(crate) enum Positions {
+pub enum Positions {
     /// Rotary embeddings of queries and keys.
     Rope(RopeParameters),
     /// A learned vector per position, added to the embedding.
@@ -63,21 +67,21 @@ pub(crate) enum Positions {
 
 /// Rotary embeddings as metadata describes them.
 #[derive(Clone, Debug)]
-pub(crate) struct RopeParameters {
+pub struct RopeParameters {
     /// Which dimensions rotate together.
-    pub(crate) pairing: Pairing,
+    pub pairing: Pairing,
     /// Leading dimensions of a head that are rotated.
-    pub(crate) dims: usize,
+    pub dims: usize,
     /// Base of the frequencies.
-    pub(crate) base: f64,
+    pub base: f64,
     /// Positions are divided by this (linear scaling).
-    pub(crate) factor: f64,
+    pub factor: f64,
     /// Base of the layers with a local window, which are never scaled.
-    pub(crate) local_base: Option<f64>,
+    pub local_base: Option<f64>,
     /// Cosines and sines are multiplied by this.
-    pub(crate) magnitude: f64,
+    pub magnitude: f64,
     /// The context that the short factors of LongRoPE were trained for.
-    pub(crate) original_context: Option<usize>,
+    pub original_context: Option<usize>,
 }
 
 /// Dimensions of a head that rotate together.
@@ -101,11 +105,11 @@ impl Pairing {
 
 /// What differs between layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Layer {
+pub struct Layer {
     /// Tokens a token may look at, itself included; all when `None`.
-    pub(crate) window: Option<usize>,
+    pub window: Option<usize>,
     /// Rotates with [`RopeParameters::local_base`].
-    pub(crate) local_rope: bool,
+    pub local_rope: bool,
 }
 
 /// Nonlinearity of the feed-forward block.
@@ -118,7 +122,12 @@ pub enum Activation {
 }
 
 impl Hyperparameters {
-    pub(crate) fn read(source: &Source) -> Result<Self, EngineError> {
+    /// Reads the metadata of `source`.
+    ///
+    /// # Errors
+    /// [`FailureKind::Load`] for metadata that is missing or no model has,
+    /// [`FailureKind::Unsupported`] for architectures that are not in [`ARCHITECTURES`].
+    pub fn read(source: &Source) -> Result<Self, EngineError> {
         let reader = Reader::new(source.metadata())?;
         let architecture = reader.architecture;
         let gemma = matches!(architecture, "gemma" | "gemma2" | "gemma3");

@@ -28,6 +28,7 @@ mod fault;
 pub mod gguf;
 mod hf;
 mod hyperparameters;
+mod kernel_calls;
 mod map;
 mod model;
 mod network;
@@ -47,6 +48,16 @@ use engine::{
 };
 
 pub use fast::entry as kernels;
+/// What decoders are made of, for engines that compute them elsewhere.
+pub mod decoder {
+    pub use crate::hyperparameters::{
+        Activation, Hyperparameters, Layer, NormKind, Pairing, Positions, RopeParameters,
+    };
+    pub use crate::network::{Block, Linear, Network, Norm};
+    pub use crate::rope::{Rope, Ropes};
+    pub use crate::weights::{StoredMatrix, Weights};
+}
+
 pub use fault::{Fault, Faulty, UnknownFault};
 pub use hyperparameters::ARCHITECTURES;
 pub use quant::round_trip;
@@ -76,6 +87,7 @@ impl Engine for Reference {
                 Capability::KvUsage,
                 Capability::Taps,
                 Capability::Embeddings,
+                Capability::Kernels,
             ],
             options: options::HELP.into(),
         }

@@ -7,7 +7,7 @@ use engine::{
 use rayon::ThreadPool;
 
 use crate::cache::Cache;
-use crate::fast::{FastDecoder, Workspace};
+use crate::fast::{FastDecoder, Workspace, entry};
 use crate::hyperparameters::{Hyperparameters, Positions};
 use crate::options::{Kernels, KvOptions, Options};
 use crate::plain::PlainDecoder;
@@ -24,6 +24,8 @@ pub(crate) struct ReferenceModel {
     decoder: Decoder,
     numerics: Numerics,
     kv: KvOptions,
+    /// `None` for the plain decoder, which has no kernels.
+    kernels: Option<entry::Kernels>,
 }
 
 #[allow(clippy::large_enum_variant)] // A model has one.
@@ -64,6 +66,10 @@ impl ReferenceModel {
             decoder,
             numerics: options.numerics,
             kv: options.kv.clone(),
+            kernels: match options.kernels {
+                Kernels::Plain => None,
+                Kernels::Fast(isa) => Some(entry::Kernels::of(isa)),
+            },
         })
     }
 
@@ -118,6 +124,10 @@ impl Model for ReferenceModel {
 
     fn session(&self) -> Result<Box<dyn Session + '_>, EngineError> {
         Ok(Box::new(self.open_session()?))
+    }
+
+    fn kernels(&self) -> Option<&dyn engine::Kernels> {
+        self.kernels.as_ref().map(|kernels| kernels as _)
     }
 
     fn shared(&self) -> Option<&(dyn Model + Sync)> {

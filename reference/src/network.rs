@@ -10,56 +10,80 @@ use crate::rope::Ropes;
 use crate::weights::{StoredMatrix, Weights};
 
 /// All weights of a decoder whose matrices are `M`.
-pub(crate) struct Network<M> {
-    pub(crate) shape: Hyperparameters,
-    /// `None` when positions are learned.
-    pub(crate) ropes: Option<Ropes>,
+pub struct Network<M> {
+    /// What the metadata says.
+    pub shape: Hyperparameters,
+    /// Rotations; `None` when positions are learned.
+    pub ropes: Option<Ropes>,
     /// `[vocab, hidden]`.
-    pub(crate) embedding: M,
+    pub embedding: M,
     /// `[context, hidden]`, when positions are learned.
-    pub(crate) positions: Option<M>,
-    pub(crate) blocks: Vec<Block<M>>,
-    pub(crate) output_norm: Norm,
+    pub positions: Option<M>,
+    /// In order.
+    pub blocks: Vec<Block<M>>,
+    /// Before the head.
+    pub output_norm: Norm,
     /// `[vocab, hidden]`; the embedding serves when `None`.
-    pub(crate) head: Option<M>,
-    pub(crate) head_bias: Option<Vec<f32>>,
+    pub head: Option<M>,
+    /// Added to the logits.
+    pub head_bias: Option<Vec<f32>>,
 }
 
 /// A matrix `[outputs, inputs]` and what is added to its product.
-pub(crate) struct Linear<M> {
-    pub(crate) weight: M,
-    pub(crate) bias: Option<Vec<f32>>,
+pub struct Linear<M> {
+    /// `[outputs, inputs]`.
+    pub weight: M,
+    /// `[outputs]`.
+    pub bias: Option<Vec<f32>>,
 }
 
 /// Weights of a normalisation.
-pub(crate) struct Norm {
-    pub(crate) weight: Vec<f32>,
-    pub(crate) bias: Option<Vec<f32>>,
+pub struct Norm {
+    /// Factors, one a feature.
+    pub weight: Vec<f32>,
+    /// What is added behind them.
+    pub bias: Option<Vec<f32>>,
 }
 
 /// One transformer block.
-pub(crate) struct Block<M> {
-    pub(crate) attention_norm: Norm,
-    pub(crate) query: Linear<M>,
-    pub(crate) key: Linear<M>,
-    pub(crate) value: Linear<M>,
+pub struct Block<M> {
+    /// Before attention.
+    pub attention_norm: Norm,
+    /// `[heads · head_dim, hidden]`.
+    pub query: Linear<M>,
+    /// `[kv_heads · head_dim, hidden]`.
+    pub key: Linear<M>,
+    /// `[kv_heads · head_dim, hidden]`.
+    pub value: Linear<M>,
     /// Over a head's dimensions, both or none.
-    pub(crate) query_norm: Option<Norm>,
-    pub(crate) key_norm: Option<Norm>,
-    pub(crate) output: Linear<M>,
-    pub(crate) attention_post_norm: Option<Norm>,
+    pub query_norm: Option<Norm>,
+    /// See `query_norm`.
+    pub key_norm: Option<Norm>,
+    /// `[hidden, heads · head_dim]`.
+    pub output: Linear<M>,
+    /// Of attention's output.
+    pub attention_post_norm: Option<Norm>,
     /// `None` when attention and feed forward share their input.
-    pub(crate) ffn_norm: Option<Norm>,
-    pub(crate) gate: Option<Linear<M>>,
-    pub(crate) up: Linear<M>,
-    pub(crate) down: Linear<M>,
-    pub(crate) ffn_post_norm: Option<Norm>,
+    pub ffn_norm: Option<Norm>,
+    /// `[feed_forward, hidden]`.
+    pub gate: Option<Linear<M>>,
+    /// `[feed_forward, hidden]`.
+    pub up: Linear<M>,
+    /// `[hidden, feed_forward]`.
+    pub down: Linear<M>,
+    /// Of the feed forward's output.
+    pub ffn_post_norm: Option<Norm>,
 }
 
 impl<M> Network<M> {
     /// Loads every tensor, checking its shape against the metadata; `make`
     /// turns a stored matrix into the decoder's.
-    pub(crate) fn load(
+    ///
+    /// # Errors
+    /// [`FailureKind::Load`](engine::FailureKind::Load) for tensors that are missing or have another
+    /// shape, [`FailureKind::Unsupported`](engine::FailureKind::Unsupported) for some that nobody
+    /// asked for, and those of `make`.
+    pub fn load(
         shape: Hyperparameters,
         weights: &Weights<'_>,
         make: impl Fn(StoredMatrix) -> Result<M, EngineError>,

@@ -8,10 +8,11 @@ use crate::weights::Weights;
 /// Rotation of one kind of layer: pair `i` of a head turns by
 /// `position · frequencies[i]`.
 #[derive(Clone, Debug)]
-pub(crate) struct Rope {
-    pub(crate) pairing: Pairing,
+pub struct Rope {
+    /// Which dimensions rotate together.
+    pub pairing: Pairing,
     /// Leading dimensions of a head that are rotated.
-    pub(crate) dims: usize,
+    pub dims: usize,
     /// `dims / 2` angles per position, in f64: at position 10⁵ an f32 product
     /// would be off by 2⁻⁸ of a turn.
     frequencies: Vec<f64>,
@@ -21,7 +22,7 @@ pub(crate) struct Rope {
 /// The rotations of a model: one for all layers, or one for those with a local
 /// window and one for the others.
 #[derive(Clone, Debug)]
-pub(crate) struct Ropes {
+pub struct Ropes {
     global: Rope,
     local: Option<Rope>,
 }
@@ -73,7 +74,8 @@ impl Ropes {
     }
 
     /// The rotation of layers that are local, or are not.
-    pub(crate) fn of(&self, local: bool) -> &Rope {
+    #[must_use]
+    pub fn of(&self, local: bool) -> &Rope {
         match &self.local {
             Some(rope) if local => rope,
             _ => &self.global,
@@ -114,7 +116,8 @@ impl Rope {
     }
 
     /// Cosine and sine of pair `pair` at `position`, with the model's magnitude.
-    pub(crate) fn angle(&self, pair: usize, position: usize) -> (f32, f32) {
+    #[must_use]
+    pub fn angle(&self, pair: usize, position: usize) -> (f32, f32) {
         let (sin, cos) = (position as f64 * self.frequencies[pair]).sin_cos();
         ((cos * self.magnitude) as f32, (sin * self.magnitude) as f32)
     }

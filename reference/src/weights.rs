@@ -12,7 +12,7 @@ use crate::quant::{self, QuantError};
 use crate::source::{Source, Stored};
 
 /// Reads the tensors of one model and requantizes the matrices among them.
-pub(crate) struct Weights<'a> {
+pub struct Weights<'a> {
     source: &'a Source,
     format: NumberFormat,
     /// Names of tensors that were asked for.
@@ -21,15 +21,24 @@ pub(crate) struct Weights<'a> {
 
 /// A matrix as it is stored, row after row in blocks of its type.
 #[derive(Clone)]
-pub(crate) struct StoredMatrix {
-    pub(crate) ggml_type: GgmlType,
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
+pub struct StoredMatrix {
+    /// How its numbers are stored.
+    pub ggml_type: GgmlType,
+    /// Outputs of its product.
+    pub rows: usize,
+    /// Inputs of its product.
+    pub columns: usize,
     /// Part of the mapped file, unless it was requantized.
     pub(crate) bytes: Bytes,
 }
 
 impl StoredMatrix {
+    /// The stored rows, one after the other.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Bytes of a row.
     pub(crate) fn row_bytes(&self) -> usize {
         self.bytes.len() / self.rows
@@ -48,7 +57,10 @@ impl StoredMatrix {
     }
 
     /// All values, row after row.
-    pub(crate) fn to_f32(&self) -> Result<Vec<f32>, QuantError> {
+    ///
+    /// # Errors
+    /// [`QuantError::NotRead`].
+    pub fn to_f32(&self) -> Result<Vec<f32>, QuantError> {
         let mut values = vec![0.0; self.rows * self.columns];
         quant::dequantize(self.ggml_type, &self.bytes, &mut values)?;
         Ok(values)
@@ -56,7 +68,9 @@ impl StoredMatrix {
 }
 
 impl<'a> Weights<'a> {
-    pub(crate) fn new(source: &'a Source, format: NumberFormat) -> Self {
+    /// The tensors of `source`, matrices requantized to `format` if it is not f32.
+    #[must_use]
+    pub fn new(source: &'a Source, format: NumberFormat) -> Self {
         Self {
             source,
             format,

@@ -261,7 +261,7 @@ impl Kernels {
             .ok_or_else(|| KernelError::Unavailable { name: name.into() })
     }
 
-    fn of(isa: Isa) -> Self {
+    pub(crate) fn of(isa: Isa) -> Self {
         Self {
             isa,
             table: Table::of(isa),
