@@ -13,6 +13,7 @@ mod float;
 pub mod generation;
 pub mod golden;
 mod json;
+pub mod kernels;
 pub mod kv;
 pub mod latency;
 mod logits_file;
@@ -115,6 +116,7 @@ pub fn all() -> &'static [&'static dyn Suite] {
         &kv::Kv,
         &memory::Memory,
         &soak::Soak,
+        &kernels::KernelsSuite,
     ]
 }
 
