@@ -7,6 +7,8 @@ use engine::{Availability, Engine, EngineSpec};
 pub(crate) fn all() -> Vec<Box<dyn Engine>> {
     vec![
         Box::new(reference::Reference),
+        Box::new(gpu::Gpu(gpu::Backend::Metal)),
+        Box::new(gpu::Gpu(gpu::Backend::Vulkan)),
         Box::new(coreml::Interpreter),
         Box::new(remote::Stdio),
         Box::new(remote::OpenAi),
