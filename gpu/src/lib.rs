@@ -55,6 +55,7 @@ impl Engine for Gpu {
                 _ => Availability::Yes,
             },
             capabilities: vec![
+                Capability::FullLogits,
                 Capability::AllLogits,
                 Capability::ConcurrentSessions,
                 Capability::KvUsage,

@@ -63,8 +63,8 @@ impl Suite for KernelsSuite {
         )]
     }
 
-    fn requires(&self) -> &'static [Capability] {
-        &[Capability::Kernels]
+    fn requires(&self) -> &'static [&'static [Capability]] {
+        &[&[Capability::Kernels]]
     }
 
     fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError> {
