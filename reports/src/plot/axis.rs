@@ -97,7 +97,8 @@ impl Range {
                 (range.0.min(value), range.1.max(value))
             });
         if low > high {
-            (low, high) = (0.0, 1.0);
+            // Nothing to show; a logarithm has no place for zero.
+            (low, high) = (if scale == Scale::Log { 0.1 } else { 0.0 }, 1.0);
         }
         match scale {
             Scale::Log => {
@@ -273,7 +274,9 @@ mod tests {
             }
         }
         assert!(Range::around(Scale::Linear, std::iter::once(0.0)).low < 0.0);
-        assert!(!labels(Scale::Linear, &[]).is_empty());
+        for scale in [Scale::Linear, Scale::FromZero, Scale::Log, Scale::Time] {
+            assert!((1..9).contains(&labels(scale, &[]).len()), "{scale:?}");
+        }
     }
 
     #[test]

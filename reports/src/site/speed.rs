@@ -83,20 +83,21 @@ fn table(run: &RunHead, record: &RunRecord) -> Option<Table> {
             ],
         }
     });
+    let plots = [
+        (
+            decode,
+            "lines: memory bandwidth; a token cannot be above the machine's",
+        ),
+        (prefill, "many tokens share one reading of the weights"),
+    ];
+    let plots = plots.iter().filter(|(plot, _)| !plot.series.is_empty());
     Some(Table {
         title: heading(run),
         run: run.when(),
         link: run.link.clone(),
-        plots: vec![
-            Figure::of(
-                &decode,
-                "lines: memory bandwidth; a token cannot be above the machine's".into(),
-            ),
-            Figure::of(
-                &prefill,
-                "many tokens share one reading of the weights".into(),
-            ),
-        ],
+        plots: plots
+            .map(|(plot, note)| Figure::of(plot, (*note).into()))
+            .collect(),
         rows: rows.collect(),
     })
 }
