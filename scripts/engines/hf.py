@@ -82,10 +82,11 @@ class HuggingFace(Engine):
         return [at(inner.embed_tokens, None, "embedding"), *blocks, at(inner.norm, None, "final_norm")]
 
     def truncate(self, cache, length):
+        surplus = cache.get_seq_length() - length
         if length == 0:
             cache.layers.clear()
-        else:
-            cache.crop(length)
+        elif surplus:
+            cache.crop(-surplus)
 
     def kv(self, cache, length):
         used = 2 * self.heads * self.head_dim * 4 * length
