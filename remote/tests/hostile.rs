@@ -12,7 +12,7 @@ use serde_json::json;
 use server::{Reply, Request, Server, bigram, event_head, llama_models};
 
 /// Time enough for all that is not hostile, and short enough to wait for what is.
-const TIMEOUT: &str = ",timeout_s=1,retries=1";
+const TIMEOUT: &str = ",timeout_s=3,retries=1";
 
 /// What the server does with requests for scores and for answers.
 fn scored(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> EngineError {
