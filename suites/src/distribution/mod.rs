@@ -34,10 +34,11 @@ pub(crate) fn compare(baseline: &[f32], candidate: &[f32]) -> Compared {
 /// some tokens: with all others taken for one outcome the divergence can only shrink
 /// (data processing inequality; Cover and Thomas, Elements of Information Theory, 2.8).
 pub(crate) fn kl_lower_bound(baseline: &[f32], known: &[(usize, f64)]) -> f64 {
-    // Servers add up a softmax in f32; what they lose must not look like divergence, and
-    // more left over for the others makes the bound smaller.
+    // What servers lose where they add up a softmax in f32 is a common factor of all that
+    // they tell. It changes the bound in second order only, unless less is left for the
+    // others than may be lost; then that is taken for it, which makes the bound smaller.
     let lost = baseline.len() as f64 * 2f64.powi(-24);
-    let (mut kl, mut p_rest, mut q_rest) = (0.0, 1.0, 1.0 + lost);
+    let (mut kl, mut p_rest, mut q_rest) = (0.0, 1.0, 1.0);
     let normalizer = log_sum_exp(baseline);
     for &(id, ln_q) in known {
         let ln_p = f64::from(baseline[id]) - normalizer;
