@@ -13,6 +13,7 @@ stay together. The same model and options give the same bytes.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import logging
@@ -147,20 +148,23 @@ def package_digest(package):
     return hashlib.sha256(text.encode()).hexdigest(), total
 
 
+@contextlib.contextmanager
+def quiet():
+    """Hides coremltools' progress bars, which leave no room for ours."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        yield
+
+
 def lower(program, lengths, vocabulary_size, work):
     """A MIL program as a package of one function."""
     pipeline = ct.PassPipeline.DEFAULT
     if vocabulary_size > 32767:
         # Token ids would pass through 16 bits.
         pipeline.remove_passes({"common::add_int16_cast"})
-    with open(os.devnull, "w") as quiet:
-        stderr, sys.stderr = sys.stderr, quiet
-        try:
-            model = ct.convert(program, minimum_deployment_target=ct.target.iOS18,
-                               compute_precision=ct.precision.FLOAT16, skip_model_load=True,
-                               pass_pipeline=pipeline)
-        finally:
-            sys.stderr = stderr
+    with quiet():
+        model = ct.convert(program, minimum_deployment_target=ct.target.iOS18,
+                           compute_precision=ct.precision.FLOAT16, skip_model_load=True,
+                           pass_pipeline=pipeline)
     path = work / f"{uuid.uuid4()}.mlpackage"
     model.save(str(path))
     spec = read_spec(path)
@@ -221,7 +225,8 @@ def convert(options, work, progress):
         for name, path in parts.items():
             descriptor.add_function(str(path), src_function_name="main", target_function_name=name)
         descriptor.default_function_name = "decode"
-        save_multifunction(descriptor, str(package))
+        with quiet():
+            save_multifunction(descriptor, str(package))
     digest = sha256(options.model)
     spec = read_spec(package)
     metadata = spec.description.metadata

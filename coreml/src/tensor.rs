@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use half::f16;
 
-/// Elements that one tensor may have: as many as fill 8 GiB in f32. A damaged
+/// Elements that one tensor may have: as many as fill 4 GiB in f32. A damaged
 /// package asks for more than any model needs.
-const MOST_ELEMENTS: usize = 1 << 31;
+const MOST_ELEMENTS: usize = 1 << 30;
 
 /// Element types of ML Programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

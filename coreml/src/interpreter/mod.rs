@@ -7,6 +7,8 @@
 
 mod compile;
 mod ops;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 

@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""Writes coreml/tests/packages/: a tiny Llama of random weights as GGUF, and Core ML packages of it.
+
+    /tmp/coremltools/bin/python scripts/oracles/tiny_core_ml.py
+
+    tiny.gguf              2 layers, 32 wide, vocabulary of the 256 bytes and two more
+    tiny-fp16.mlpackage    one function, 1 to 16 tokens a call
+    tiny-multi.mlpackage   palette4-g16; prefill of 1, 4 or 16 tokens, decode, encode; convolutions
+    tiny-defect.mlpackage  a state read again after its update, which coremltools' passes then lose
+"""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import gguf
+import numpy as np
+
+ROOT = pathlib.Path(__file__).parents[2]
+OUT = ROOT / "coreml/tests/packages"
+LAYERS, HIDDEN, INNER, HEADS, KV_HEADS, CONTEXT, VOCAB = 2, 32, 64, 4, 2, 64, 258
+VARIANTS = {
+    "fp16": ["--prompt-lengths", "1..16"],
+    "multi": ["--scheme", "palette4-g16", "--layout", "ane", "--functions", "multi", "--encode",
+              "--prompt-lengths", "1,4,16"],
+    "defect": ["--prompt-lengths", "1..16", "--defect", "reread-state"],
+}
+
+
+def byte_tokens():
+    """GPT-2's names of the 256 bytes."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [b for b in range(256) if b not in plain]
+    return [chr(b) if b in plain else chr(256 + rest.index(b)) for b in range(256)]
+
+
+def write_gguf(path):
+    rng = np.random.default_rng(20261122)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name("tiny")
+    for key, value in [("block_count", LAYERS), ("context_length", CONTEXT), ("embedding_length", HIDDEN),
+                       ("feed_forward_length", INNER), ("attention.head_count", HEADS),
+                       ("attention.head_count_kv", KV_HEADS), ("rope.dimension_count", HIDDEN // HEADS)]:
+        writer.add_uint32(f"llama.{key}", value)
+    writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(["<s>", "</s>", *byte_tokens()])
+    writer.add_token_types([3, 3] + [1] * 256)
+    writer.add_token_merges([])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
+    writer.add_add_bos_token(True)
+    kv = HIDDEN // HEADS * KV_HEADS
+
+    def matrix(name, rows, columns, scale=1.0):
+        values = rng.normal(size=(rows, columns)) * scale / np.sqrt(columns)
+        writer.add_tensor(name, values.astype(np.float16))
+
+    def norm(name):
+        writer.add_tensor(name, (1 + 0.1 * rng.normal(size=HIDDEN)).astype(np.float32))
+
+    matrix("token_embd.weight", VOCAB, HIDDEN, 4.0)
+    for layer in range(LAYERS):
+        b = f"blk.{layer}."
+        norm(b + "attn_norm.weight"), norm(b + "ffn_norm.weight")
+        matrix(b + "attn_q.weight", HIDDEN, HIDDEN, 2.0), matrix(b + "attn_k.weight", kv, HIDDEN, 2.0)
+        matrix(b + "attn_v.weight", kv, HIDDEN), matrix(b + "attn_output.weight", HIDDEN, HIDDEN)
+        matrix(b + "ffn_gate.weight", INNER, HIDDEN), matrix(b + "ffn_up.weight", INNER, HIDDEN)
+        matrix(b + "ffn_down.weight", HIDDEN, INNER)
+    norm("output_norm.weight")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def main():
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True)
+    write_gguf(OUT / "tiny.gguf")
+    for name, options in VARIANTS.items():
+        subprocess.run([sys.executable, ROOT / "scripts/convert_coreml.py", OUT / "tiny.gguf", "--out",
+                        OUT / f"tiny-{name}.mlpackage", *options], check=True)
+
+
+if __name__ == "__main__":
+    main()
