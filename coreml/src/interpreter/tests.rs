@@ -66,19 +66,31 @@ fn every_operation_agrees_with_numpy() {
         let function = &specification.program.functions["main"];
         let executable = compile("main", function, &weights, &mut Default::default())
             .unwrap_or_else(|error| panic!("{}: {error}", case.name));
-        let inputs: Vec<_> =
-            case.inputs.iter().map(|(name, array)| (name.as_str(), array.tensor())).collect();
+        let inputs: Vec<_> = case
+            .inputs
+            .iter()
+            .map(|(name, array)| (name.as_str(), array.tensor()))
+            .collect();
         let mut states = States::default();
         let result = executable.run(&inputs, &mut states, "result", Precision::Declared);
         let result = result.unwrap_or_else(|error| panic!("{}: {error}", case.name));
         assert_eq!(result.shape(), case.want.shape, "{}", case.name);
         let found = result.to_floats().unwrap();
-        assert_eq!(case.kind == "float", result.as_floats().is_some(), "{}", case.name);
+        assert_eq!(
+            case.kind == "float",
+            result.as_floats().is_some(),
+            "{}",
+            case.name
+        );
         // The element nearest to its limit.
         let (mut worst, mut allowed) = (0.0, 1.0);
         for (&found, &want) in found.iter().zip(&case.want.values) {
             let error = (f64::from(found) - want).abs();
-            let limit = if case.want.float { tolerance(want, case) } else { 0.5 };
+            let limit = if case.want.float {
+                tolerance(want, case)
+            } else {
+                0.5
+            };
             if error / limit >= worst / allowed {
                 (worst, allowed) = (error, limit);
             }

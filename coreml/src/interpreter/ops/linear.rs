@@ -303,10 +303,13 @@ fn einsum(call: &Call<'_>) -> Result<Vec<Tensor>, String> {
     let [x, y] = call.many("values") else {
         return Err("takes two operands".into());
     };
-    let twice = |letters: &[char]| (1..letters.len()).any(|at| letters[..at].contains(&letters[at]));
+    let twice =
+        |letters: &[char]| (1..letters.len()).any(|at| letters[..at].contains(&letters[at]));
     if left.len() != x.rank()
         || right.len() != y.rank()
-        || [&left, &right, &output].iter().any(|letters| twice(letters))
+        || [&left, &right, &output]
+            .iter()
+            .any(|letters| twice(letters))
     {
         return Err(bad());
     }

@@ -1,0 +1,247 @@
+//! Packages that coremltools wrote, whole and damaged.
+#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use engine::{Engine, EngineSpec, ModelArtifact, Want, conformance};
+use harness_coreml::{Finding, Interpreter, Package, PackageError, Severity, Summary, check};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+fn tiny(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/packages/tiny-{name}.mlpackage"))
+}
+
+fn errors(package: &Package) -> Vec<Finding> {
+    let findings = check(package).into_iter();
+    findings
+        .filter(|finding| finding.severity == Severity::Error)
+        .collect()
+}
+
+#[test]
+fn the_seam_is_kept() {
+    for name in ["fp16", "multi"] {
+        let artifact = ModelArtifact::from_path(&tiny(name)).unwrap();
+        for spec in ["coreml-interp", "coreml-interp:precision=f32"] {
+            let spec: EngineSpec = spec.parse().unwrap();
+            let report = conformance::check(&Interpreter, &artifact, &spec.options).unwrap();
+            assert!(
+                !report.to_string().contains("FAIL"),
+                "{name} {spec}\n{report}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_package_has_the_hash_that_its_manifest_tells() {
+    for name in ["fp16", "multi", "defect"] {
+        let path = tiny(name);
+        let beside = fs::read_to_string(format!("{}.json", path.display())).unwrap();
+        let beside: serde_json::Value = serde_json::from_str(&beside).unwrap();
+        let artifact = ModelArtifact::from_path(&path).unwrap();
+        assert_eq!(beside["package"]["sha256"], artifact.sha256.as_str());
+        assert_eq!(beside["package"]["size_bytes"], artifact.size_bytes);
+    }
+}
+
+#[test]
+fn sound_packages_pass_and_the_lost_update_is_found() {
+    for name in ["fp16", "multi"] {
+        let package = Package::open(&tiny(name)).unwrap();
+        assert_eq!(errors(&package), [], "{name}");
+        assert!(package.vocabulary.is_some());
+    }
+    let found = errors(&Package::open(&tiny("defect")).unwrap());
+    // Two layers' keys and values: every write but the first loses the one before.
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(
+        found
+            .iter()
+            .all(|finding| finding.what.contains("update is lost")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_lost_update_changes_what_is_computed_from_the_second_position_on() {
+    let logits = |name: &str| {
+        let artifact = ModelArtifact::from_path(&tiny(name)).unwrap();
+        let model = Interpreter.open(&artifact, &Default::default()).unwrap();
+        let mut session = model.session().unwrap();
+        session.extend(&[7, 30, 99, 4], Want::All).unwrap()
+    };
+    let (sound, defect) = (logits("fp16"), logits("defect"));
+    let last = |logits: &engine::Logits| logits.row(3).to_vec();
+    assert_ne!(last(&sound), last(&defect));
+}
+
+#[test]
+fn the_summary_counts_every_weight_once() {
+    let summary = Summary::new(&Package::open(&tiny("multi")).unwrap());
+    let names: Vec<&str> = summary.functions.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    let palette = summary
+        .weights
+        .iter()
+        .find(|w| w.scheme == "palette of uint4")
+        .unwrap();
+    // Two layers of seven matrices. The embedding has 258 rows, no whole groups.
+    assert_eq!(palette.tensors, 14);
+    assert_eq!(
+        palette.weights,
+        2 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 64 * 32)
+    );
+    assert_eq!(
+        summary.functions.iter().map(|f| f.state_bytes).max(),
+        Some(4 * 2 * 64 * 8 * 2)
+    );
+}
+
+/// A copy of a package to be damaged.
+fn copy(name: &str) -> (TempDir, PathBuf) {
+    fn copy_all(from: &Path, to: &Path) {
+        fs::create_dir(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap().path();
+            let target = to.join(entry.file_name().unwrap());
+            match entry.is_dir() {
+                true => copy_all(&entry, &target),
+                false => drop(fs::copy(&entry, &target).unwrap()),
+            }
+        }
+    }
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("copy.mlpackage");
+    copy_all(&tiny(name), &path);
+    (folder, path)
+}
+
+const SPECIFICATION: &str = "Data/com.apple.CoreML/model.mlmodel";
+const WEIGHTS: &str = "Data/com.apple.CoreML/weights/weight.bin";
+
+fn why_not(path: &Path) -> String {
+    match Package::open(path) {
+        Err(error) => error.to_string(),
+        Ok(package) => match errors(&package).first() {
+            Some(finding) => finding.to_string(),
+            None => "nothing".into(),
+        },
+    }
+}
+
+#[test]
+fn damage_is_told_by_what_and_where() {
+    let damaged = |file: &str, damage: &dyn Fn(&mut Vec<u8>), word: &str| {
+        let (_folder, path) = copy("fp16");
+        let mut bytes = fs::read(path.join(file)).unwrap();
+        damage(&mut bytes);
+        fs::write(path.join(file), bytes).unwrap();
+        let why = why_not(&path);
+        assert!(why.contains(word), "{why}");
+    };
+    damaged(
+        WEIGHTS,
+        &|bytes| bytes.truncate(bytes.len() / 2),
+        "past the end",
+    );
+    damaged(WEIGHTS, &|bytes| bytes[64] = 0, "no blob begins here");
+    damaged(
+        WEIGHTS,
+        &|bytes| bytes[68] = 2,
+        "holds float32, not float16",
+    );
+    damaged(
+        WEIGHTS,
+        &|bytes| bytes[64 + 16..][..8].fill(0xff),
+        "past the end",
+    );
+    damaged(
+        SPECIFICATION,
+        &|bytes| bytes.truncate(bytes.len() / 2),
+        "specification",
+    );
+    damaged(SPECIFICATION, &|bytes| bytes.clear(), "holds no model");
+    damaged(
+        "Manifest.json",
+        &|bytes| bytes.truncate(40),
+        "Manifest.json",
+    );
+    let rename = |from: &'static str, to: &'static str| {
+        move |bytes: &mut Vec<u8>| {
+            let text = String::from_utf8(bytes.clone()).unwrap().replace(from, to);
+            *bytes = text.into_bytes();
+        }
+    };
+    damaged(
+        "Manifest.json",
+        &rename("com.apple.CoreML/model", "../../../model"),
+        "out of the package",
+    );
+    damaged(
+        "Manifest.json",
+        &rename(
+            "\"rootModelIdentifier\": \"",
+            "\"rootModelIdentifier\": \"x",
+        ),
+        "root model",
+    );
+    // The value that the first norm reads gets a name that nothing makes, of the same length.
+    damaged(
+        SPECIFICATION,
+        &|bytes| {
+            let name = b"embedding_cast";
+            let at = bytes
+                .windows(name.len())
+                .position(|window| window == name)
+                .unwrap();
+            bytes[at] = b'X';
+        },
+        "which",
+    );
+}
+
+#[test]
+fn a_nesting_bomb_is_refused() {
+    // Field 202 (a pipeline) that holds a list of models, each with another inside.
+    let mut bytes = Vec::new();
+    for _ in 0..3000 {
+        let mut wrapped = vec![0x0a];
+        let mut length = bytes.len();
+        while length > 127 {
+            wrapped.push((length as u8 & 0x7f) | 0x80);
+            length >>= 7;
+        }
+        wrapped.push(length as u8);
+        wrapped.extend(&bytes);
+        bytes = wrapped;
+    }
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("bomb.mlmodel");
+    fs::write(&path, &bytes).unwrap();
+    assert!(matches!(
+        Package::open(&path),
+        Err(PackageError::Specification(_))
+    ));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever byte of the specification changes, the package is refused, or it is
+    /// checked to the end.
+    #[test]
+    fn changed_bytes_never_panic(at in 0usize..1 << 20, value in any::<u8>()) {
+        let mut bytes = fs::read(tiny("fp16").join(SPECIFICATION)).unwrap();
+        let at = at % bytes.len();
+        bytes[at] = value;
+        if let Ok(specification) = harness_coreml::Specification::decode(&bytes) {
+            let whole = Package::open(&tiny("fp16")).unwrap();
+            let package = Package { specification, ..whole };
+            check(&package);
+            Summary::new(&package);
+        }
+    }
+}
