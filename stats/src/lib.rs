@@ -95,7 +95,7 @@ pub use permutation::PermutationOptions;
 pub use prediction::prediction_interval;
 pub use proportion::wilson_interval;
 pub use shift::{detectable_shift, hodges_lehmann};
-pub use sign_flip::{SignFlip, SignFlips, sign_flips};
+pub use sign_flip::{SignFlip, sign_flips};
 pub use slope::theil_sen;
 pub use summary::{mean, mean_interval, sample_std, scaled_mad};
 pub use validity::{max_over_limit, min_queries};

@@ -33,7 +33,7 @@ pub(crate) struct CompareArguments {
     pub(crate) make: Vec<OsString>,
 
     /// Runs to make of each build
-    #[arg(long, value_name = "N", default_value_t = 20, requires = "make",
+    #[arg(long, value_name = "N", default_value_t = 40, requires = "make",
           value_parser = clap::value_parser!(u16).range(1..=999))]
     pub(crate) runs: u16,
 
@@ -96,7 +96,7 @@ Exit codes:
   2    bad usage or bad input
 
   Times and memory differ from run to run of one build: it takes several runs of each, made in turn
-  on one machine, a run of the one and a run of the other. This makes 20 of each, and compares them:
+  on one machine, a run of the one and a run of the other. This makes 40 of each, and compares them:
 
     harness compare base head --base-harness ./old/harness -- --suite latency --quick
 

@@ -104,7 +104,7 @@ impl<'a> Turns<'a> {
             Ok(found) => found,
             Err(error) => return figures.iter().map(|_| Err(error.to_string())).collect(),
         };
-        let mut tests = found.tests.iter();
+        let mut tests = found.iter();
         taken
             .iter()
             .map(|(differences, scale)| {
@@ -133,7 +133,7 @@ impl<'a> Turns<'a> {
                     noise: Noise::Turns {
                         standard_error: test.standard_error,
                         pairs: n,
-                        critical_t: found.critical_t,
+                        critical_t: test.critical_t,
                         scale: *scale,
                     },
                 })
