@@ -27,6 +27,7 @@ fn harness(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::cargo_bin("harness").unwrap();
     command
         .current_dir(folder)
+        .env_remove("HARNESS_HISTORY")
         .args(arguments)
         .output()
         .unwrap()
@@ -118,26 +119,9 @@ fn check_nesting(name: &Path, markup: &str) {
     assert!(open.is_empty(), "{}: {open:?}", name.display());
 }
 
-#[test]
-fn every_page_is_sound_and_every_link_leads_somewhere() {
-    let folder = TempDir::new().unwrap();
-    two_runs(folder.path());
-    let output = harness(folder.path(), &["report", "--out", "site"]);
-    ends(&output, 0);
-    let site = folder.path().join("site");
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.starts_with("site/index.html: 2 runs, "), "{said}");
-
-    let pages = pages(&site);
-    let names: HashSet<&PathBuf> = pages.iter().collect();
-    for name in [
-        "index.html",
-        "run/first.html",
-        "run/second.html",
-        "metric/kv.growth.used_bytes.html",
-    ] {
-        assert!(names.contains(&site.join(name)), "{name}");
-    }
+/// Every page is sound, every link leads somewhere, and every page is reached.
+fn check_site(site: &Path) {
+    let pages = pages(site);
     let mut reached = HashSet::from([site.join("index.html").canonicalize().unwrap()]);
     for page in &pages {
         let text = fs::read_to_string(page).unwrap();
@@ -164,6 +148,29 @@ fn every_page_is_sound_and_every_link_leads_somewhere() {
         }
     }
     assert_eq!(reached.len(), pages.len(), "a page that no other leads to");
+}
+
+#[test]
+fn every_page_is_sound_and_every_link_leads_somewhere() {
+    let folder = TempDir::new().unwrap();
+    two_runs(folder.path());
+    let output = harness(folder.path(), &["report", "--out", "site"]);
+    ends(&output, 0);
+    let site = folder.path().join("site");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with("site/index.html: 2 runs, "), "{said}");
+
+    let pages = pages(&site);
+    let names: HashSet<&PathBuf> = pages.iter().collect();
+    for name in [
+        "index.html",
+        "run/first.html",
+        "run/second.html",
+        "metric/kv.growth.used_bytes.html",
+    ] {
+        assert!(names.contains(&site.join(name)), "{name}");
+    }
+    check_site(&site);
     let second = fs::read_to_string(site.join("run/second.html")).unwrap();
     assert!(second.contains("&lt;script&gt;alert(1)&lt;&#x2f;script&gt;"));
     assert!(second.contains("KV cache resident against context"));
@@ -171,6 +178,96 @@ fn every_page_is_sound_and_every_link_leads_somewhere() {
 
     // Once more over the same place, which is a report.
     ends(&harness(folder.path(), &["report", "--out", "site"]), 0);
+}
+
+#[test]
+fn a_history_is_reported_with_what_is_at_hand() {
+    let folder = TempDir::new().unwrap();
+    two_runs(folder.path());
+    let (first, second) = (".harness/runs/first", ".harness/runs/second");
+    let report = |arguments: &[&str]| harness(folder.path(), &[&["report"], arguments].concat());
+    ends(
+        &harness(folder.path(), &["history", "add", first, second]),
+        0,
+    );
+    // Of the second run there is what the history has.
+    fs::remove_dir_all(folder.path().join(second)).unwrap();
+    let output = report(&["--out", "site"]);
+    ends(&output, 0);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with("site/index.html: 2 runs, "), "{said}");
+    let site = folder.path().join("site");
+    check_site(&site);
+    let page = |name: &str| fs::read_to_string(site.join("run").join(name)).unwrap();
+    let plot = "KV cache resident against context";
+    assert!(page("first.html").contains(plot) && !page("second.html").contains(plot));
+    assert!(page("second.html").contains("&lt;script&gt;alert(1)&lt;&#x2f;script&gt;"));
+
+    // A part of it; links lead to what it has.
+    ends(&report(&["--metric", "kv.*", "--out", "part"]), 0);
+    let part = folder.path().join("part");
+    check_site(&part);
+    let metrics = fs::read_dir(part.join("metric")).unwrap();
+    assert!(
+        metrics
+            .flatten()
+            .all(|entry| entry.file_name().to_string_lossy().starts_with("kv."))
+    );
+
+    // Folders that have moved are found by their content; one that is not of the history is not.
+    let moved = folder.path().join("moved");
+    fs::rename(folder.path().join(first), &moved).unwrap();
+    fs::create_dir(folder.path().join("stranger")).unwrap();
+    for file in ["run.json", "samples.csv"] {
+        let text = fs::read_to_string(moved.join(file)).unwrap();
+        let text = text.replace("harness-fixture-f16", "another");
+        fs::write(folder.path().join("stranger").join(file), text).unwrap();
+    }
+    let url = "sqlite:.harness/history.db";
+    let output = report(&[
+        "--history",
+        url,
+        "--runs",
+        "moved",
+        "stranger",
+        "--out",
+        "site",
+    ]);
+    assert!(ends(&output, 0).contains("Left out: stranger"));
+    assert!(page("first.html").contains(plot));
+
+    for (arguments, why) in [
+        (
+            &["--branch", "nowhere"][..],
+            "no run that the options admit",
+        ),
+        (
+            &["--runs", "moved", "--branch", "main"],
+            "there is no history to take a part of",
+        ),
+        (
+            &["--history", "sqlite:nowhere.db"],
+            "there is no history at",
+        ),
+    ] {
+        let output = report(&[arguments, &["--out", "none"]].concat());
+        assert!(ends(&output, 2).contains(why), "{why}");
+    }
+}
+
+#[test]
+fn one_picture_is_a_png() {
+    let folder = TempDir::new().unwrap();
+    two_runs(folder.path());
+    ends(
+        &harness(
+            folder.path(),
+            &["report", "--format", "png", "--out", "picture"],
+        ),
+        0,
+    );
+    let file = fs::read(folder.path().join("picture/report.png")).unwrap();
+    assert!(file.starts_with(b"\x89PNG\r\n\x1a\n") && file.len() > 10_000);
 }
 
 #[test]
