@@ -33,15 +33,15 @@ fn decode(criterion: &mut Criterion) {
     for vocab in VOCABULARIES {
         let model = open(vocab);
         let mut session = model.session().unwrap();
-        group.throughput(Throughput::Bytes(4 * vocab as u64));
-        group.bench_function(format!("vocab_{vocab}"), |bencher| {
-            bencher.iter(|| black_box(session.extend(&[1], Want::Last).unwrap()));
-        });
         if vocab == VOCABULARIES[0] {
             group.bench_function("no_logits", |bencher| {
                 bencher.iter(|| black_box(session.extend(&[1], Want::None).unwrap()));
             });
         }
+        group.throughput(Throughput::Bytes(4 * vocab as u64));
+        group.bench_function(format!("vocab_{vocab}"), |bencher| {
+            bencher.iter(|| black_box(session.extend(&[1], Want::Last).unwrap()));
+        });
     }
     group.finish();
 }

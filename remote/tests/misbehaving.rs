@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use engine::{Engine, EngineError, FailureKind, Model, Want};
 use harness_remote::Stdio;
 
-/// Long enough for Python to start on a busy machine.
-const SHORT_S: u32 = 8;
+/// Long enough for a sound answer on a busy machine.
+const SHORT_S: u32 = 10;
 
 fn open(fault: &str, options: &str) -> Result<Box<dyn Model>, EngineError> {
     let spec = support::spec(
@@ -151,8 +151,8 @@ fn memory_stays_bounded() {
     let error = open("absurd_vocab", "").err().unwrap();
     assert!(error.to_string().contains("vocab cannot be"), "{error}");
     if let (Some(before), Some(after)) = (before, peak_bytes()) {
-        // A line, twice while its buffer grows, and what other tests hold.
-        assert!(after - before < 32 << 20, "{} bytes more", after - before);
+        // Far less than what came, far more than a line and what other tests hold.
+        assert!(after - before < 128 << 20, "{} bytes more", after - before);
     }
 }
 
@@ -196,7 +196,10 @@ fn nothing_is_left_behind() {
         for fault in ["forks_and_dies", "forks_and_hangs", "forks", "stubborn"] {
             let file = folder.path().join(fault);
             scope.spawn(move || {
-                let options = format!(" '{}',timeout_s={SHORT_S}", file.display());
+                let mut options = format!(" '{}'", file.display());
+                if fault == "forks_and_hangs" {
+                    options += &format!(",timeout_s={SHORT_S}");
+                }
                 let model = open(fault, &options).unwrap();
                 let mut session = model.session().unwrap();
                 let result = session.extend(&[1], Want::Last);

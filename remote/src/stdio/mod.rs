@@ -38,6 +38,9 @@ const TIMEOUT: &str = "timeout_s";
 /// the cause.
 const TIMEOUT_S: f64 = 240.0;
 
+/// What a program may take longer to start: libraries come from a cold disk.
+const START: Duration = Duration::from_secs(30);
+
 /// A day: no answer takes longer.
 const LONGEST_S: f64 = 86_400.0;
 
@@ -50,7 +53,7 @@ const HELP: [OptionHelp; 3] = [
     OptionHelp {
         key: TIMEOUT,
         default: "240",
-        help: "seconds that an answer may take; opening a model may take longer by its size",
+        help: "seconds that an answer may take; starting and opening a model may take longer",
     },
     OptionHelp {
         key: "…",
@@ -146,12 +149,14 @@ impl Options {
 
     /// Starts the program and hears what it is.
     fn greet(&self) -> Result<(Connection, Greeting), EngineError> {
-        let mut connection = Connection::start(command::parse(&self.command)?, self.timeout)?;
+        let command = command::parse(&self.command)?;
+        let mut connection = Connection::start(command, self.timeout + START)?;
         let hello = Ask::Hello {
             protocol: VERSION,
             harness: env!("CARGO_PKG_VERSION"),
         };
         let greeting = connection.ask(hello, Expected::SHORT, Greeting::read)?;
+        connection.timeout = self.timeout;
         connection.cancels = greeting.cancels;
         let known: Vec<&str> = greeting.options.iter().map(String::as_str).collect();
         self.theirs.refuse_unknown(&greeting.id, &known)?;
