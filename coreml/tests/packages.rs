@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use engine::{Engine, EngineSpec, ModelArtifact, Want, conformance};
+use engine::tolerance::{product_noise, worst_gain};
+use engine::{Engine, EngineSpec, ModelArtifact, NumberFormat, Numerics, Want, conformance};
 use harness_coreml::{Finding, Interpreter, Package, PackageError, Severity, Summary, check};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -65,17 +66,54 @@ fn sound_packages_pass_and_the_lost_update_is_found() {
     );
 }
 
-#[test]
-fn a_lost_update_changes_what_is_computed_from_the_second_position_on() {
-    let logits = |name: &str| {
-        let artifact = ModelArtifact::from_path(&tiny(name)).unwrap();
-        let model = Interpreter.open(&artifact, &Default::default()).unwrap();
-        let mut session = model.session().unwrap();
-        session.extend(&[7, 30, 99, 4], Want::All).unwrap()
+/// Squared error of the logits over their energy, after NumPy's in f64, for 64
+/// positions; and the bound on it, see `engine::tolerance`. Only the rounding of
+/// activations and of the cache is left: NumPy reads the same f16 weights.
+fn error_and_bound(name: &str, precision: &str, piece: usize) -> (f64, f64) {
+    let expected = fs::read_to_string(tiny("fp16").with_file_name("logits.json")).unwrap();
+    let expected: serde_json::Value = serde_json::from_str(&expected).unwrap();
+    let tokens: Vec<u32> = serde_json::from_value(expected["tokens"].clone()).unwrap();
+    let expected: Vec<Vec<f64>> = serde_json::from_value(expected["logits"].clone()).unwrap();
+    let artifact = ModelArtifact::from_path(&tiny(name)).unwrap();
+    let spec: EngineSpec = format!("coreml-interp:precision={precision}").parse().unwrap();
+    let model = Interpreter.open(&artifact, &spec.options).unwrap();
+    let mut session = model.session().unwrap();
+    let (mut error, mut energy, mut position) = (0.0, 0.0, 0);
+    for piece in tokens.chunks(piece) {
+        let logits = session.extend(piece, Want::All).unwrap();
+        for row in 0..piece.len() {
+            for (&found, &want) in logits.row(row).iter().zip(&expected[position]) {
+                error += (f64::from(found) - want).powi(2);
+                energy += want.powi(2);
+            }
+            position += 1;
+        }
+    }
+    assert_eq!(position, 64);
+    let rounding = Numerics {
+        weights: NumberFormat::F32,
+        activations: NumberFormat::F16,
+        kv: NumberFormat::F16,
     };
-    let (sound, defect) = (logits("fp16"), logits("defect"));
-    let last = |logits: &engine::Logits| logits.row(3).to_vec();
-    assert_ne!(last(&sound), last(&defect));
+    let config = model.config();
+    (error / energy, worst_gain(config) * product_noise(rounding, config))
+}
+
+#[test]
+fn a_converted_model_computes_what_numpy_does() {
+    for precision in ["fp16", "f32"] {
+        for piece in [1, 7, 64] {
+            let (error, bound) = error_and_bound("fp16", precision, piece);
+            println!("{precision}, pieces of {piece}: {error:.2e} of {bound:.2e}");
+            assert!(error <= bound, "{precision}, pieces of {piece}: {error:e} of {bound:e}");
+        }
+    }
+}
+
+#[test]
+fn a_lost_update_is_far_beyond_rounding() {
+    let (error, bound) = error_and_bound("defect", "fp16", 1);
+    assert!(error > 100.0 * bound, "{error:e} of {bound:e}");
 }
 
 #[test]

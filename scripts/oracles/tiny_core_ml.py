@@ -7,8 +7,10 @@
     tiny-fp16.mlpackage    one function, 1 to 16 tokens a call
     tiny-multi.mlpackage   palette4-g16; prefill of 1, 4 or 16 tokens, decode, encode; convolutions
     tiny-defect.mlpackage  a state read again after its update, which coremltools' passes then lose
+    logits.json            what NumPy makes of 64 random tokens in f64, from the GGUF's weights
 """
 
+import json
 import pathlib
 import shutil
 import subprocess
@@ -76,10 +78,48 @@ def write_gguf(path):
     writer.close()
 
 
+def rms_norm(x, weight):
+    return x / np.sqrt(np.mean(x * x, -1, keepdims=True) + 1e-5) * weight
+
+
+def logits(path, tokens):
+    """A Llama in 30 lines: pairs of neighbours rotate, heads share keys and values in groups."""
+    w = {t.name: t.data.astype(float) for t in gguf.GGUFReader(path).tensors}
+    count, dim = len(tokens), HIDDEN // HEADS
+    x = w["token_embd.weight"][tokens]
+    angles = np.arange(count)[:, None] * 10000.0 ** (-2.0 * np.arange(dim // 2) / dim)
+
+    def heads(y, rotate):
+        y = y.reshape(count, -1, dim).transpose(1, 0, 2)
+        if rotate:
+            even, odd = y[..., 0::2].copy(), y[..., 1::2].copy()
+            y[..., 0::2] = even * np.cos(angles) - odd * np.sin(angles)
+            y[..., 1::2] = even * np.sin(angles) + odd * np.cos(angles)
+        return y
+
+    for layer in range(LAYERS):
+        b = f"blk.{layer}."
+        n = rms_norm(x, w[b + "attn_norm.weight"])
+        q = heads(n @ w[b + "attn_q.weight"].T, True)
+        k, v = (np.repeat(heads(n @ w[f"{b}attn_{p}.weight"].T, p == "k"), HEADS // KV_HEADS, 0) for p in "kv")
+        scores = q @ k.transpose(0, 2, 1) / np.sqrt(dim) + np.triu(np.full((count, count), -np.inf), 1)
+        p = np.exp(scores - scores.max(-1, keepdims=True))
+        mixed = (p / p.sum(-1, keepdims=True) @ v).transpose(1, 0, 2).reshape(count, -1)
+        x = x + mixed @ w[b + "attn_output.weight"].T
+        n = rms_norm(x, w[b + "ffn_norm.weight"])
+        gate = n @ w[b + "ffn_gate.weight"].T
+        x = x + (gate / (1 + np.exp(-gate)) * (n @ w[b + "ffn_up.weight"].T)) @ w[b + "ffn_down.weight"].T
+    return rms_norm(x, w["output_norm.weight"]) @ w["token_embd.weight"].T
+
+
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     write_gguf(OUT / "tiny.gguf")
+    tokens = np.random.default_rng(1).integers(0, VOCAB, CONTEXT)
+    expected = logits(OUT / "tiny.gguf", tokens)
+    (OUT / "logits.json").write_text(json.dumps(
+        {"tokens": tokens.tolist(), "logits": [[round(v, 6) for v in row] for row in expected.tolist()]}) + "\n")
     for name, options in VARIANTS.items():
         subprocess.run([sys.executable, ROOT / "scripts/convert_coreml.py", OUT / "tiny.gguf", "--out",
                         OUT / f"tiny-{name}.mlpackage", *options], check=True)
