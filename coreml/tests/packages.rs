@@ -75,7 +75,9 @@ fn error_and_bound(name: &str, precision: &str, piece: usize) -> (f64, f64) {
     let tokens: Vec<u32> = serde_json::from_value(expected["tokens"].clone()).unwrap();
     let expected: Vec<Vec<f64>> = serde_json::from_value(expected["logits"].clone()).unwrap();
     let artifact = ModelArtifact::from_path(&tiny(name)).unwrap();
-    let spec: EngineSpec = format!("coreml-interp:precision={precision}").parse().unwrap();
+    let spec: EngineSpec = format!("coreml-interp:precision={precision}")
+        .parse()
+        .unwrap();
     let model = Interpreter.open(&artifact, &spec.options).unwrap();
     let mut session = model.session().unwrap();
     let (mut error, mut energy, mut position) = (0.0, 0.0, 0);
@@ -96,7 +98,10 @@ fn error_and_bound(name: &str, precision: &str, piece: usize) -> (f64, f64) {
         kv: NumberFormat::F16,
     };
     let config = model.config();
-    (error / energy, worst_gain(config) * product_noise(rounding, config))
+    (
+        error / energy,
+        worst_gain(config) * product_noise(rounding, config),
+    )
 }
 
 #[test]
@@ -105,7 +110,10 @@ fn a_converted_model_computes_what_numpy_does() {
         for piece in [1, 7, 64] {
             let (error, bound) = error_and_bound("fp16", precision, piece);
             println!("{precision}, pieces of {piece}: {error:.2e} of {bound:.2e}");
-            assert!(error <= bound, "{precision}, pieces of {piece}: {error:e} of {bound:e}");
+            assert!(
+                error <= bound,
+                "{precision}, pieces of {piece}: {error:e} of {bound:e}"
+            );
         }
     }
 }
