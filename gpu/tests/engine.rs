@@ -134,3 +134,30 @@ fn what_cannot_be_is_told_by_kind() {
         assert_eq!(open(spec).kind(), FailureKind::InvalidInput, "{spec}");
     }
 }
+
+/// The transcripts that the reference left, token by token: in f32 rounding moves no choice.
+#[test]
+fn greedy_answers_are_the_goldens() {
+    let Some(gpu) = gpu() else { return };
+    let model = gpu.open(&fixture(), &options("gpu:ctx=96")).unwrap();
+    for (name, text) in fixtures::GOLDENS {
+        let golden: serde_json::Value = serde_json::from_str(text).unwrap();
+        let token = |value: &serde_json::Value| value.as_u64().unwrap() as u32;
+        let prompt: Vec<u32> = golden["prompt_tokens"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(token)
+            .collect();
+        let mut session = model.session().unwrap();
+        let mut logits = session.extend(&prompt, Want::Last).unwrap();
+        for (index, step) in golden["steps"].as_array().unwrap().iter().enumerate() {
+            let row = logits.row(0).iter().zip(0..);
+            let (_, chosen) = row
+                .max_by(|a, b| a.0.total_cmp(b.0).then(b.1.cmp(&a.1)))
+                .unwrap();
+            assert_eq!(chosen, token(&step["token"]), "{name}, token {index}");
+            logits = session.extend(&[chosen], Want::Last).unwrap();
+        }
+    }
+}
