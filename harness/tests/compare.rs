@@ -212,6 +212,43 @@ fn what_cannot_be_compared_says_why() {
 }
 
 #[test]
+fn runs_are_made_in_turn_and_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let make = [
+        "a", "b", "--runs", "2", "--alpha", "0.6", "--format", "json", "--",
+    ];
+    let run = [
+        "--suite",
+        "kv",
+        "--quick",
+        "--engine",
+        "reference:weights=q8_0",
+    ];
+    let output = harness(folder, &[&["compare"], &make[..], &run].concat());
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let started = |side: &str, i: usize| found[side][i]["started"].as_str().unwrap().to_owned();
+    let order = [
+        started("base", 0),
+        started("head", 0),
+        started("head", 1),
+        started("base", 1),
+    ];
+    assert!(order.is_sorted(), "{order:?}");
+    assert_eq!(found["turns"], 2);
+    // Folders of records stand for the records, and runs are never made over others.
+    compare(folder, &["a", "a", "--format", "json"], 0);
+    let again = compare(folder, &[&make[..], &run].concat(), 2);
+    assert!(again.contains("a is there already"), "{again}");
+    let bad = compare(folder, &["c", "d", "--", "--suite", "nothing"], 2);
+    assert!(bad.contains("no suite `nothing`"), "{bad}");
+    fs::create_dir(folder.join("empty")).unwrap();
+    let empty = compare(folder, &["a", "empty"], 2);
+    assert!(empty.contains("holds none"), "{empty}");
+}
+
+#[test]
 fn bad_input_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let base = copy(folder.path(), "a", |_| ());

@@ -53,6 +53,68 @@ fn a_slowdown_over_several_runs_is_a_regression() {
     assert_eq!(found.rows[0].outcome, Outcome::Improved);
 }
 
+/// Puts the starts of runs in order: base, head, head, base and so on.
+fn in_turn(base: &mut [StoredRun], head: &mut [StoredRun]) {
+    for (i, (a, b)) in base.iter_mut().zip(head).enumerate() {
+        let (first, second) = if i % 2 == 0 { (a, b) } else { (b, a) };
+        let second_of = |n: usize| jiff::Timestamp::from_second(n as i64).unwrap();
+        first.record.provenance.started = second_of(2 * i);
+        second.record.provenance.started = second_of(2 * i + 1);
+    }
+}
+
+#[test]
+fn runs_made_in_turn_are_held_against_each_other_pair_by_pair() {
+    // The machine's pace changes from pair to pair by far more than the builds differ.
+    let pace = [100.0, 180.0, 130.0, 240.0, 110.0, 160.0, 90.0, 200.0];
+    let noise = [0.1, -0.2, 0.3, -0.1, 0.2, 0.0, -0.3, 0.15];
+    let slow: Vec<f64> = pace.iter().zip(noise).map(|(x, e)| x * 1.05 + e).collect();
+    let (mut base, mut head) = (times("a", &pace), times("b", &slow));
+    let apart = compared(&base, &head);
+    assert_eq!((apart.turns, apart.rows[0].outcome), (0, Outcome::NoChange));
+
+    in_turn(&mut base, &mut head);
+    let found = compared(&base, &head);
+    let row = &found.rows[0];
+    assert_eq!((found.turns, row.method), (8, Some(Method::Turns)));
+    assert_eq!(row.outcome, Outcome::Regressed, "{row:?}");
+    assert_eq!(
+        (row.p, row.p_adjusted),
+        (Some(2.0 / 256.0), Some(2.0 / 256.0))
+    );
+    assert!((row.effect.unwrap() - 5.0).abs() < 0.3, "{row:?}");
+    assert!(row.detectable.unwrap() < 2.0, "{row:?}");
+    let text = table(&found, false, Style::default());
+    assert!(text.contains("8 pairs of runs made in turn"), "{text}");
+
+    // Two of one build in a row, or too few pairs: no turns.
+    head[7].record.provenance.started = jiff::Timestamp::from_second(99).unwrap();
+    base[7].record.provenance.started = jiff::Timestamp::from_second(-1).unwrap();
+    assert_eq!(compared(&base, &head).turns, 0);
+    let (mut base, mut head) = (times("a", &pace[..5]), times("b", &slow[..5]));
+    in_turn(&mut base, &mut head);
+    assert_eq!(compared(&base, &head).turns, 0);
+}
+
+#[test]
+fn pairs_that_lack_a_figure_are_left_out() {
+    let pace = [100.0, 180.0, 130.0, 240.0, 110.0, 160.0, 90.0];
+    let slow: Vec<f64> = pace.iter().map(|x| x * 1.1).collect();
+    let (mut base, mut head) = (times("a", &pace), times("b", &slow));
+    in_turn(&mut base, &mut head);
+    head[2].record.cells[0].metrics[0].value = None;
+    let row = compared(&base, &head).rows.remove(0);
+    assert_eq!((row.outcome, row.p), (Outcome::Regressed, Some(2.0 / 64.0)));
+    head[3].record.cells[0].metrics[0].value = None;
+    let row = compared(&base, &head).rows.remove(0);
+    assert_eq!(row.outcome, Outcome::NotComparable);
+    let why = row.why.unwrap();
+    assert!(
+        why.contains("5 of 7 pairs") && why.contains("6 can"),
+        "{why}"
+    );
+}
+
 #[test]
 fn what_is_significant_but_small_is_no_change() {
     let near = |from: f64| -> Vec<f64> { (0..5).map(|i| from + f64::from(i) / 10.0).collect() };
