@@ -174,7 +174,7 @@ fn step(span: f64) -> f64 {
 fn time_step(span: f64) -> f64 {
     const DAY: f64 = 86400.0;
     let steps = [60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0];
-    let days = [1.0, 2.0, 7.0, 14.0, 28.0, 91.0, 182.0, 365.25];
+    let days = [1.0, 2.0, 7.0, 14.0, 28.0, 42.0, 91.0, 182.0, 365.25];
     let days = days.into_iter().map(|days| days * DAY);
     let fits = |step: &f64| span / step <= 3.5;
     (steps.into_iter().chain(days).find(fits)).unwrap_or((span / (3.0 * DAY)).ceil() * DAY)

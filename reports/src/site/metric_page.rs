@@ -130,10 +130,10 @@ impl<'a> MetricPage<'a> {
         View {
             title: &line.name,
             about: format!(
-                "{}: {} of {}.",
+                "{}: {} of {} series.",
                 upper(&better),
                 format::count(line.points, "figure"),
-                format!("{} series", line.series),
+                line.series,
             ),
             changes: &self.changes,
             unsearched: match unsearched.count() {
