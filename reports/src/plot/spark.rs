@@ -72,7 +72,7 @@ mod tests {
         let step = |i: usize| if i < 300 { 0.0 } else { 1.0 };
         let svg = spark((0..400).map(step), Some(300));
         assert!(svg.contains("class=\"was\" d=\"M3.9 25.0"), "{svg}");
-        assert!(svg.contains("M89.1 0V28") && svg.len() < 1500, "{svg}");
+        assert!(svg.contains("M88.6 0V28") && svg.len() < 1500, "{svg}");
         assert!(spark(std::iter::empty(), None).ends_with("true\"></svg>"));
         assert!(!spark([1.0, 1.0].into_iter(), None).contains("NaN"));
     }
