@@ -37,7 +37,11 @@ impl Small {
         (0..VOCAB)
             .map(|id| {
                 let mixed = (last * 31 + before * 17 + id * 101) % 97;
-                let sign = if (id + last) % 2 == 0 { 1.0 } else { -1.0 };
+                let sign = if (id + last).is_multiple_of(2) {
+                    1.0
+                } else {
+                    -1.0
+                };
                 mixed as f32 / 16.0 + sign * self.error
             })
             .collect()
