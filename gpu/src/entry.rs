@@ -335,3 +335,71 @@ impl PreparedKernel for Prepared<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::Backend;
+    use crate::device::Opening;
+
+    fn device() -> Option<Device> {
+        let backend = Backend::ALL.into_iter().find(|backend| backend.is_here())?;
+        match Device::open(backend, &Opening::default()) {
+            Ok(device) => Some(device),
+            Err(error) => {
+                let needed = std::env::var_os("HARNESS_NEEDS_GPU").is_some();
+                assert!(!needed, "{error}");
+                eprintln!("skipped: {error}");
+                None
+            }
+        }
+    }
+
+    /// Whole numbers, so that any order of sums gives the same bits.
+    fn product(device: &Device, tokens: usize) -> Vec<f32> {
+        let whole = |count: usize, modulus: usize| -> Vec<f32> {
+            (0..count).map(|i| (i * 7 % modulus) as f32).collect()
+        };
+        let (rows, columns) = (37, 12);
+        let (weights, x) = (whole(rows * columns, 11), whole(tokens * columns, 5));
+        let call = KernelCall::Product {
+            format: NumberFormat::F32,
+            weights: bytemuck::cast_slice(&weights),
+            rows,
+            columns,
+            x: &x,
+            operands: NumberFormat::F32,
+        };
+        device.prepare(&call).unwrap().run().unwrap()
+    }
+
+    #[test]
+    fn a_matrix_in_parts_gives_the_same_product() {
+        let Some(mut device) = device() else { return };
+        // Bindings of 26 rows of twelve f32: the matrix has two parts, five tokens' outputs fit.
+        let whole = [1, 5].map(|tokens| product(&device, tokens));
+        device.powers.binding_bytes = 26 * 12 * 4;
+        let bytes = [0; 37 * 12 * 4];
+        let matrix = Matrix::upload(&device, "m", Weights::F32, (37, 12), &bytes).unwrap();
+        assert_eq!(matrix.parts.len(), 2);
+        assert_eq!([1, 5].map(|tokens| product(&device, tokens)), whole);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_out_of_memory() {
+        let Some(device) = device() else { return };
+        let error = device.storage("a cache", u64::MAX / 2).unwrap_err();
+        assert_eq!(error.kind(), engine::FailureKind::OutOfMemory, "{error}");
+        assert!(error.to_string().contains("a cache needs"), "{error}");
+    }
+
+    #[test]
+    fn a_lost_device_is_told_and_stays_lost() {
+        let Some(device) = device() else { return };
+        device.faults.lose("a test");
+        for _ in 0..2 {
+            let error = device.wait().unwrap_err();
+            assert_eq!(error.kind(), engine::FailureKind::Device, "{error}");
+        }
+    }
+}

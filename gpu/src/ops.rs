@@ -439,3 +439,20 @@ fn spread(groups: usize) -> [u32; 3] {
     let across = groups.clamp(1, MOST_GROUPS);
     [across as u32, groups.div_ceil(across).max(1) as u32, 1]
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn workgroups_suffice_and_fit(groups in 0usize..1 << 31) {
+            let [across, down, deep] = spread(groups);
+            prop_assert!(across as usize <= MOST_GROUPS && down as usize <= MOST_GROUPS);
+            let dispatched = across as usize * down as usize * deep as usize;
+            prop_assert!(dispatched >= groups && dispatched < groups + across as usize + 1);
+        }
+    }
+}

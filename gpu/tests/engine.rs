@@ -44,9 +44,7 @@ fn every_option_conforms() {
         "gpu",
         "gpu:kernels=plain,ctx=64",
         "gpu:activations=f16,kv=f16",
-        "gpu:weights=q4_0",
         "gpu:weights=q4_k,kv=f16",
-        "gpu:weights=q8_0",
         "gpu:weights=q6_k",
     ] {
         let report = conformance::check(&gpu, &fixture(), &options(spec)).unwrap();

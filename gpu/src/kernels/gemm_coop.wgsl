@@ -42,10 +42,14 @@ fn main(
         }
         workgroupBarrier();
         for (var depth = 0u; depth < DEPTH; depth += SIDE) {
-            let a0 = coopLoadT<Left>(&xs[my_token * DEPTH + depth], depth_stride);
-            let a1 = coopLoadT<Left>(&xs[(my_token + SIDE) * DEPTH + depth], depth_stride);
-            let b0 = coopLoad<Right>(&ws[my_row * DEPTH + depth], depth_stride);
-            let b1 = coopLoad<Right>(&ws[(my_row + SIDE) * DEPTH + depth], depth_stride);
+            let left0 = my_token * DEPTH + depth;
+            let left1 = left0 + SIDE * DEPTH;
+            let right0 = my_row * DEPTH + depth;
+            let right1 = right0 + SIDE * DEPTH;
+            let a0 = coopLoadT<Left>(&xs[left0], depth_stride);
+            let a1 = coopLoadT<Left>(&xs[left1], depth_stride);
+            let b0 = coopLoad<Right>(&ws[right0], depth_stride);
+            let b1 = coopLoad<Right>(&ws[right1], depth_stride);
             c00 = coopMultiplyAdd(a0, b0, c00);
             c01 = coopMultiplyAdd(a0, b1, c01);
             c10 = coopMultiplyAdd(a1, b0, c10);
@@ -53,10 +57,15 @@ fn main(
         }
         workgroupBarrier();
     }
-    coopStoreT(c00, &sums[my_token * SPAN + my_row], span_stride);
-    coopStoreT(c01, &sums[my_token * SPAN + my_row + SIDE], span_stride);
-    coopStoreT(c10, &sums[(my_token + SIDE) * SPAN + my_row], span_stride);
-    coopStoreT(c11, &sums[(my_token + SIDE) * SPAN + my_row + SIDE], span_stride);
+    // naga's SPIR-V writer wants indices and strides by name.
+    let at00 = my_token * SPAN + my_row;
+    let at01 = at00 + SIDE;
+    let at10 = at00 + SIDE * SPAN;
+    let at11 = at10 + SIDE;
+    coopStoreT(c00, &sums[at00], span_stride);
+    coopStoreT(c01, &sums[at01], span_stride);
+    coopStoreT(c10, &sums[at10], span_stride);
+    coopStoreT(c11, &sums[at11], span_stride);
     workgroupBarrier();
     for (var i = lane; i < SPAN * SPAN; i += LANES) {
         put(first_token + i / SPAN, first_row + i % SPAN, sums[i]);
