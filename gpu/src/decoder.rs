@@ -136,7 +136,7 @@ impl Decoder {
             self.attention(recorder, (block, vectors), index, to, &caches[index], at)?;
             let product = (&block.output, vectors.output.as_ref());
             let post = vectors.attention_post_norm.as_ref();
-            self.into_stream(recorder, product, &to.mix, post, to, tokens)?;
+            self.add_to_stream(recorder, product, &to.mix, post, to, tokens)?;
             if let Some(norm) = &vectors.ffn_norm {
                 recorder.norm(norm, &to.stream, &to.normed, (tokens, 1), Put::Store)?;
             }
@@ -261,8 +261,7 @@ impl Decoder {
             heads,
             scores,
             (start, tokens),
-            &to.mix,
-            &to.partial,
+            (&to.mix, &to.partial),
         )
     }
 
@@ -300,11 +299,11 @@ impl Decoder {
         recorder.activate(gate, &to.up, gelu, tokens, &to.inner)?;
         let product = (&block.down, vectors.down.as_ref());
         let post = vectors.ffn_post_norm.as_ref();
-        self.into_stream(recorder, product, &to.inner, post, to, tokens)
+        self.add_to_stream(recorder, product, &to.inner, post, to, tokens)
     }
 
     /// Adds a product to the residual stream, normalised first where the model does so.
-    fn into_stream(
+    fn add_to_stream(
         &self,
         recorder: &mut Recorder<'_>,
         (linear, bias): (&Linear<Matrix>, Option<&wgpu::Buffer>),

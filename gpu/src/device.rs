@@ -114,7 +114,7 @@ impl Device {
             tick_ns: features
                 .contains(wgpu::Features::TIMESTAMP_QUERY)
                 .then(|| f64::from(queue.get_timestamp_period())),
-            binding_bytes: limits.max_storage_buffer_binding_size.into(),
+            binding_bytes: limits.max_storage_buffer_binding_size,
             buffer_bytes: limits.max_buffer_size,
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
         };

@@ -184,8 +184,7 @@ impl Device {
                 heads,
                 scores,
                 (start, tokens),
-                out,
-                &partial,
+                (out, &partial),
             )
         })
     }
@@ -219,8 +218,8 @@ impl Device {
     ) -> Result<Prepared<'_>, EngineError> {
         let tokens = whole_rows(cos.len(), dim / 2)?;
         let width = x.len() / tokens;
-        if sin.len() != cos.len() || width * tokens != x.len() || width % dim != 0 || width % 4 != 0
-        {
+        let whole = width.is_multiple_of(dim) && width.is_multiple_of(4);
+        if sin.len() != cos.len() || width * tokens != x.len() || !whole {
             return Err(EngineError::invalid("heads and angles do not fit"));
         }
         let angles: Vec<[f32; 2]> = cos.iter().zip(sin).map(|(&cos, &sin)| [cos, sin]).collect();

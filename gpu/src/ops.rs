@@ -238,8 +238,7 @@ impl Recorder<'_> {
         heads: Heads,
         scores: Scores,
         (start, tokens): (usize, usize),
-        out: &Rows,
-        partial: &wgpu::Buffer,
+        (out, partial): (&Rows, &wgpu::Buffer),
     ) -> Result<(), EngineError> {
         let group = heads.count / heads.kv;
         let fours = heads.dim / 4;

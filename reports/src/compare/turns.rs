@@ -152,10 +152,15 @@ impl<'a> Turns<'a> {
             .collect();
         let positive = values.iter().flatten().all(|(a, b)| *a > 0.0 && *b > 0.0);
         let middle = super::evidence::middle(&pair.base).unwrap_or(f64::NAN);
-        let (scale, of): (_, fn((f64, f64)) -> f64) = match positive {
-            true => (Scale::Ratio(middle), |(a, b)| (b / a).ln()),
-            false => (Scale::Plain, |(a, b)| b - a),
+        let scale = match positive {
+            true => Scale::Ratio(middle),
+            false => Scale::Plain,
         };
-        (values.into_iter().map(|two| two.map(of)).collect(), scale)
+        let difference = |(base, head): (f64, f64)| match positive {
+            true => (head / base).ln(),
+            false => head - base,
+        };
+        let differences = values.into_iter().map(|two| two.map(difference));
+        (differences.collect(), scale)
     }
 }
