@@ -73,6 +73,12 @@ class Lengths:
     def fixed(self):
         return self.values[0] if self.kind == "fixed" else None
 
+    def up_to(self, context):
+        """The same, and whatever is needed for texts that fill the context."""
+        more = self.values[:1] if self.kind == "range" else [v for v in self.values if v != context]
+        separator = ".." if self.kind == "range" else ","
+        return Lengths(separator.join(map(str, [*more, context])))
+
     def describe(self, feature):
         """Writes the lengths into the description of input `tokens`."""
         array = feature.type.multiArrayType
@@ -194,7 +200,8 @@ def functions(options, context):
                           "--functions multi")
         return [("main", options.prompt_lengths, True)]
     plan = [("prefill", options.prompt_lengths, True), ("decode", Lengths("1"), True)]
-    return plan + [("encode", options.prompt_lengths, False)] * options.encode
+    # Without a cache a text must pass in one call.
+    return plan + [("encode", options.prompt_lengths.up_to(context), False)] * options.encode
 
 
 def convert(options, work, progress):

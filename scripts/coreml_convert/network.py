@@ -280,5 +280,7 @@ class Decoder:
             if window is not None and window < self.shape.context:
                 near = mb.greater(x=there, y=mb.sub(x=here, y=np.int32(window)))
                 seen = mb.logical_and(x=seen, y=near)
-            self.masks[window] = mb.select(cond=seen, a=np.float16(0), b=MASKED)
+            # Not `select`: of two scalars coremltools takes the result for a scalar too.
+            hidden = mb.sub(x=np.float16(1), y=mb.cast(x=seen, dtype="fp16"))
+            self.masks[window] = mb.mul(x=hidden, y=MASKED)
         return self.masks[window]

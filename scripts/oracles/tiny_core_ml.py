@@ -7,7 +7,8 @@
     tiny-fp16.mlpackage    one function, 1 to 16 tokens a call
     tiny-multi.mlpackage   palette4-g16; prefill of 1, 4 or 16 tokens, decode, encode; convolutions
     tiny-defect.mlpackage  a state read again after its update, which coremltools' passes then lose
-    logits.json            what NumPy makes of 64 random tokens in f64, from the GGUF's weights
+    logits.json            what NumPy makes of 64 random tokens in f64, from the GGUF's weights, and how
+                           much of a small noise in these weights reaches the logits
 """
 
 import json
@@ -82,9 +83,8 @@ def rms_norm(x, weight):
     return x / np.sqrt(np.mean(x * x, -1, keepdims=True) + 1e-5) * weight
 
 
-def logits(path, tokens):
+def logits(w, tokens):
     """A Llama in 30 lines: pairs of neighbours rotate, heads share keys and values in groups."""
-    w = {t.name: t.data.astype(float) for t in gguf.GGUFReader(path).tensors}
     count, dim = len(tokens), HIDDEN // HEADS
     x = w["token_embd.weight"][tokens]
     angles = np.arange(count)[:, None] * 10000.0 ** (-2.0 * np.arange(dim // 2) / dim)
@@ -112,14 +112,26 @@ def logits(path, tokens):
     return rms_norm(x, w["output_norm.weight"]) @ w["token_embd.weight"].T
 
 
+def noise_gain(w, tokens, exact, epsilon=1e-3, draws=8):
+    """Squared error of the logits over that of the weights of all products, both relative."""
+    rng = np.random.default_rng(2)
+    errors = []
+    for _ in range(draws):
+        noisy = {n: v * (1 + epsilon * rng.normal(size=v.shape)) if n.startswith("blk.") and v.ndim == 2 else v
+                 for n, v in w.items()}
+        errors.append(np.sum((logits(noisy, tokens) - exact) ** 2) / np.sum(exact ** 2))
+    return float(np.mean(errors)) / epsilon ** 2
+
+
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     write_gguf(OUT / "tiny.gguf")
     tokens = np.random.default_rng(1).integers(0, VOCAB, CONTEXT)
-    expected = logits(OUT / "tiny.gguf", tokens)
+    weights = {t.name: t.data.astype(float) for t in gguf.GGUFReader(OUT / "tiny.gguf").tensors}
+    expected = logits(weights, tokens)
     (OUT / "logits.json").write_text(json.dumps(
-        {"tokens": tokens.tolist(), "logits": [[round(v, 6) for v in row] for row in expected.tolist()]}) + "\n")
+        {"gain": noise_gain(weights, tokens, expected), "tokens": tokens.tolist(), "logits": [[round(v, 6) for v in row] for row in expected.tolist()]}) + "\n")
     for name, options in VARIANTS.items():
         subprocess.run([sys.executable, ROOT / "scripts/convert_coreml.py", OUT / "tiny.gguf", "--out",
                         OUT / f"tiny-{name}.mlpackage", *options], check=True)
