@@ -49,11 +49,12 @@ def write_gguf(path):
     writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(["<s>", "</s>", *byte_tokens()])
-    writer.add_token_types([3, 3] + [1] * 256)
-    writer.add_token_merges([])
+    # A list of no merges at all would not be written, and a vocabulary without one is refused.
+    writer.add_token_list(["<s>", "th", *byte_tokens()])
+    writer.add_token_types([3, 1] + [1] * 256)
+    writer.add_token_merges(["t h"])
     writer.add_bos_token_id(0)
-    writer.add_eos_token_id(1)
+    writer.add_eos_token_id(0)
     writer.add_add_bos_token(True)
     kv = HIDDEN // HEADS * KV_HEADS
 
