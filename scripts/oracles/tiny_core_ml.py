@@ -69,7 +69,7 @@ def write_gguf(path):
     for layer in range(LAYERS):
         b = f"blk.{layer}."
         norm(b + "attn_norm.weight"), norm(b + "ffn_norm.weight")
-        matrix(b + "attn_q.weight", HIDDEN, HIDDEN, 2.0), matrix(b + "attn_k.weight", kv, HIDDEN, 2.0)
+        matrix(b + "attn_q.weight", HIDDEN, HIDDEN), matrix(b + "attn_k.weight", kv, HIDDEN)
         matrix(b + "attn_v.weight", kv, HIDDEN), matrix(b + "attn_output.weight", HIDDEN, HIDDEN)
         matrix(b + "ffn_gate.weight", INNER, HIDDEN), matrix(b + "ffn_up.weight", INNER, HIDDEN)
         matrix(b + "ffn_down.weight", HIDDEN, INNER)
