@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use engine::conformance::Outcome;
-use engine::tolerance::product_noise;
+use engine::tolerance::{product_noise, worst_gain};
 use engine::{Engine, EngineSpec, ModelArtifact, NumberFormat, Numerics, Want, conformance};
 use harness_coreml::{Finding, Interpreter, Package, PackageError, Severity, Summary, check};
 use proptest::prelude::*;
@@ -108,8 +108,11 @@ fn error_and_bound(name: &str, precision: &str, piece: usize) -> (f64, f64) {
         activations: NumberFormat::F16,
         kv: NumberFormat::F16,
     };
-    let bound = ONE_BIT * gain * product_noise(rounding, model.config());
-    (error / energy, bound)
+    let config = model.config();
+    (
+        error / energy,
+        ONE_BIT * gain * product_noise(rounding, config),
+    )
 }
 
 #[test]
@@ -132,6 +135,68 @@ fn a_lost_update_is_far_beyond_rounding() {
     assert!(error > 100.0 * bound, "{error:e} of {bound:e}");
 }
 
+/// Logits that a NumPy file holds in f32.
+fn npy(path: &Path) -> Vec<f32> {
+    let bytes = fs::read(path).unwrap();
+    let header = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let (values, _) = bytes[10 + header..].as_chunks();
+    values
+        .iter()
+        .map(|&value| f32::from_le_bytes(value))
+        .collect()
+}
+
+/// Run by `scripts/oracles/core-ml-families`, which converts the models first.
+#[test]
+#[ignore = "needs packages of the reference engine's tiny models"]
+fn families_compute_what_transformers_does() {
+    let packages = PathBuf::from(std::env::var("HARNESS_CORE_ML_FAMILIES").unwrap());
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../reference/tests/vectors/models");
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    let mut entries: Vec<_> = fs::read_dir(packages)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    entries.sort();
+    for package in entries
+        .iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "mlpackage"))
+    {
+        let name = package.file_stem().unwrap().to_str().unwrap();
+        let tokens = fs::read_to_string(models.join(name).join("tokens.txt")).unwrap();
+        let tokens: Vec<u32> = tokens
+            .split_whitespace()
+            .map(|id| id.parse().unwrap())
+            .collect();
+        let expected = npy(&models.join(name).join("logits.npy"));
+        let artifact = ModelArtifact::from_path(package).unwrap();
+        let model = Interpreter.open(&artifact, &Default::default()).unwrap();
+        let mut session = model.session().unwrap();
+        // In pieces, so that caches count.
+        let (mut error, mut energy) = (0.0, 0.0);
+        let mut rest = &expected[..];
+        for piece in tokens.chunks(5) {
+            let logits = session.extend(piece, Want::All).unwrap();
+            let (want, behind) = rest.split_at(logits.values().len());
+            rest = behind;
+            for (&found, &want) in logits.values().iter().zip(want) {
+                error += f64::from(found - want).powi(2);
+                energy += f64::from(want).powi(2);
+            }
+        }
+        let bound =
+            ONE_BIT * worst_gain(model.config()) * product_noise(model.numerics(), model.config());
+        println!("{name:20} {:9.2e} of {bound:.2e}", error / energy);
+        count += 1;
+        if error / energy > bound {
+            wrong.push(name);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert!(count >= 10);
+}
+
 #[test]
 fn the_summary_counts_every_weight_once() {
     let summary = Summary::new(&Package::open(&tiny("multi")).unwrap());
@@ -142,7 +207,7 @@ fn the_summary_counts_every_weight_once() {
         .iter()
         .find(|w| w.scheme == "palette of uint4")
         .unwrap();
-    // Two layers of seven matrices. The embedding has 258 rows, no whole groups.
+    // Two layers of seven matrices. The embedding has 259 rows, no whole groups.
     assert_eq!(palette.tensors, 14);
     assert_eq!(
         palette.weights,

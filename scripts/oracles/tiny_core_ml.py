@@ -3,7 +3,7 @@
 
     /tmp/coremltools/bin/python scripts/oracles/tiny_core_ml.py
 
-    tiny.gguf              2 layers, 32 wide, vocabulary of the 256 bytes and two more
+    tiny.gguf              2 layers, 32 wide, vocabulary of the 256 bytes and three more
     tiny-fp16.mlpackage    one function, 1 to 16 tokens a call
     tiny-multi.mlpackage   palette4-g16; prefill of 1, 4 or 16 tokens, decode, encode; convolutions
     tiny-defect.mlpackage  a state read again after its update, which coremltools' passes then lose
@@ -22,7 +22,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).parents[2]
 OUT = ROOT / "coreml/tests/packages"
-LAYERS, HIDDEN, INNER, HEADS, KV_HEADS, CONTEXT, VOCAB = 2, 32, 64, 4, 2, 64, 258
+LAYERS, HIDDEN, INNER, HEADS, KV_HEADS, CONTEXT, VOCAB = 2, 32, 64, 4, 2, 64, 259
 VARIANTS = {
     "fp16": ["--prompt-lengths", "1..16"],
     "multi": ["--scheme", "palette4-g16", "--layout", "ane", "--functions", "multi", "--encode",
@@ -49,12 +49,11 @@ def write_gguf(path):
     writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    # A list of no merges at all would not be written, and a vocabulary without one is refused.
-    writer.add_token_list(["<s>", "th", *byte_tokens()])
-    writer.add_token_types([3, 1] + [1] * 256)
-    writer.add_token_merges(["t h"])
+    writer.add_token_list(["<s>", "</s>", *byte_tokens(), "Ġt"])
+    writer.add_token_types([3, 3] + [1] * 257)
+    writer.add_token_merges(["Ġ t"])
     writer.add_bos_token_id(0)
-    writer.add_eos_token_id(0)
+    writer.add_eos_token_id(1)
     writer.add_add_bos_token(True)
     kv = HIDDEN // HEADS * KV_HEADS
 
