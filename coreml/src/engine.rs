@@ -242,26 +242,6 @@ impl InterpretedModel {
             )
         })
     }
-
-    fn check(&self, tokens: &[TokenId], room: usize) -> Result<(), EngineError> {
-        let ModelConfig { vocab, context, .. } = self.config;
-        if tokens.is_empty() {
-            return Err(EngineError::invalid("at least one token is needed"));
-        }
-        if tokens.len() > room {
-            let held = context - room;
-            return Err(EngineError::invalid(format!(
-                "{} tokens after {held} exceed the context of {context}",
-                tokens.len()
-            )));
-        }
-        match tokens.iter().find(|&&id| id as usize >= vocab) {
-            None => Ok(()),
-            Some(id) => Err(EngineError::invalid(format!(
-                "token id {id} is outside the vocabulary of {vocab}"
-            ))),
-        }
-    }
 }
 
 /// `tokens` as a program takes them.
@@ -318,7 +298,7 @@ impl Model for InterpretedModel {
         let hidden = self.config.hidden;
         let mut values = Vec::with_capacity(texts.len() * hidden);
         for text in texts {
-            self.check(text, self.config.context)?;
+            engine::check_extend(text, 0, &self.config)?;
             let length = encoder.lengths.shortest_around(text.len()).ok_or_else(|| {
                 unsupported("the text is longer than the function `encode` takes")
             })?;
@@ -371,7 +351,7 @@ impl Session for InterpretedSession<'_> {
     fn extend(&mut self, tokens: &[TokenId], want: Want) -> Result<Logits, EngineError> {
         let model = self.model;
         let vocab = model.config.vocab;
-        model.check(tokens, model.config.context - self.len)?;
+        engine::check_extend(tokens, self.len, &model.config)?;
         let rows = want.rows(tokens.len());
         let mut values = Vec::with_capacity(rows * vocab);
         let mut done = 0;
@@ -409,12 +389,7 @@ impl Session for InterpretedSession<'_> {
     }
 
     fn truncate(&mut self, len: usize) -> Result<(), EngineError> {
-        if len > self.len {
-            return Err(EngineError::invalid(format!(
-                "cannot truncate a context of {} tokens to {len}",
-                self.len
-            )));
-        }
+        engine::check_truncate(len, self.len)?;
         self.len = len;
         Ok(())
     }

@@ -22,6 +22,7 @@ mod info;
 mod kernels;
 mod logits;
 mod predictions;
+mod refusals;
 mod spec;
 mod stream;
 mod tap;
@@ -40,6 +41,7 @@ pub use info::{
 pub use kernels::{KernelCall, KernelTime, Kernels, PreparedKernel};
 pub use logits::{Logits, TopLogits, TopLogitsError};
 pub use predictions::{Answer, Piece, Predictions, Prompt, Scores, Transport};
+pub use refusals::{check_extend, check_truncate};
 pub use spec::{EngineOptions, EngineSpec, SpecError};
 pub use stream::StreamDecoder;
 pub use tap::{Stage, Tap, TapObserver, TapPoint};

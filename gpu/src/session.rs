@@ -217,32 +217,11 @@ impl GpuSession<'_> {
         }
         Ok(())
     }
-
-    /// Refuses `tokens` that cannot be appended.
-    fn check(&self, tokens: &[TokenId]) -> Result<(), EngineError> {
-        let ModelConfig { vocab, context, .. } = *self.model.config();
-        if tokens.is_empty() {
-            return Err(EngineError::invalid("at least one token is needed"));
-        }
-        if tokens.len() > context - self.len {
-            return Err(EngineError::invalid(format!(
-                "{} tokens after {} exceed the context of {context}",
-                tokens.len(),
-                self.len
-            )));
-        }
-        match tokens.iter().find(|&&id| id as usize >= vocab) {
-            None => Ok(()),
-            Some(id) => Err(EngineError::invalid(format!(
-                "token id {id} is outside the vocabulary of {vocab}"
-            ))),
-        }
-    }
 }
 
 impl Session for GpuSession<'_> {
     fn extend(&mut self, tokens: &[TokenId], want: Want) -> Result<Logits, EngineError> {
-        self.check(tokens)?;
+        engine::check_extend(tokens, self.len, self.model.config())?;
         let vocab = self.model.config().vocab;
         let mut values = vec![0f32; want.rows(tokens.len()) * vocab];
         let mut unwanted = tokens.len() - want.rows(tokens.len());
@@ -262,12 +241,7 @@ impl Session for GpuSession<'_> {
     }
 
     fn truncate(&mut self, len: usize) -> Result<(), EngineError> {
-        if len > self.len {
-            return Err(EngineError::invalid(format!(
-                "cannot truncate a context of {} tokens to {len}",
-                self.len
-            )));
-        }
+        engine::check_truncate(len, self.len)?;
         self.len = len;
         Ok(())
     }

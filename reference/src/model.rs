@@ -167,30 +167,6 @@ impl Model for ReferenceModel {
     }
 }
 
-/// Refuses `tokens` that cannot be appended to the `held` ones of a context.
-pub(crate) fn check(
-    tokens: &[TokenId],
-    held: usize,
-    model: &ModelConfig,
-) -> Result<(), EngineError> {
-    let ModelConfig { vocab, context, .. } = *model;
-    if tokens.is_empty() {
-        return Err(EngineError::invalid("at least one token is needed"));
-    }
-    if tokens.len() > context - held {
-        return Err(EngineError::invalid(format!(
-            "{} tokens after {held} exceed the context of {context}",
-            tokens.len()
-        )));
-    }
-    match tokens.iter().find(|&&id| id as usize >= vocab) {
-        None => Ok(()),
-        Some(id) => Err(EngineError::invalid(format!(
-            "token id {id} is outside the vocabulary of {vocab}"
-        ))),
-    }
-}
-
 struct ReferenceSession<'a> {
     model: &'a ReferenceModel,
     cache: Cache,
@@ -245,7 +221,7 @@ impl ReferenceSession<'_> {
         mut taps: Taps<'_>,
     ) -> Result<Logits, EngineError> {
         let before = self.cache.len();
-        check(tokens, before, self.model.config())?;
+        engine::check_extend(tokens, before, self.model.config())?;
         let vocab = self.model.config().vocab;
         let mut values = vec![0f32; want.rows(tokens.len()) * vocab];
         let mut unwanted = tokens.len() - want.rows(tokens.len());
@@ -280,12 +256,7 @@ impl Session for ReferenceSession<'_> {
     }
 
     fn truncate(&mut self, len: usize) -> Result<(), EngineError> {
-        if len > self.cache.len() {
-            return Err(EngineError::invalid(format!(
-                "cannot truncate a context of {} tokens to {len}",
-                self.cache.len()
-            )));
-        }
+        engine::check_truncate(len, self.cache.len())?;
         self.cache.truncate(len)
     }
 

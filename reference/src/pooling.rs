@@ -51,7 +51,7 @@ impl Pool {
 /// Refuses texts that `model` cannot read, before any is read.
 pub(crate) fn check(texts: &[&[TokenId]], model: &ModelConfig) -> Result<(), EngineError> {
     for (index, text) in texts.iter().enumerate() {
-        crate::model::check(text, 0, model).map_err(|error| {
+        engine::check_extend(text, 0, model).map_err(|error| {
             EngineError::invalid(format!("text {} of the batch: {error}", index + 1))
         })?;
     }
