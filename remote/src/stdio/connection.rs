@@ -1,11 +1,15 @@
 //! Requests and replies, one after the other.
 
+use std::io;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use engine::{EngineError, FailureKind};
 
-use super::child::{Child, manner};
+use crate::process::{Group, Process};
+
+use super::ending::{manner, on_one_line};
 use super::message::{Ask, Reply, Request, TapLine};
 use super::pipes::{Broken, Pipes, Until};
 
@@ -22,10 +26,19 @@ const DEATH: Duration = Duration::from_secs(1);
 /// What a clock may be wrong by.
 const CLOCK: Duration = Duration::from_millis(1);
 
+static SHARED_GROUP: AtomicBool = AtomicBool::new(false);
+
+/// Says that this process and all it starts are in a process group that somebody else will
+/// end. From now on engines are started in that group and not in one of their own, which
+/// would outlive a process that is killed.
+pub fn share_process_group() {
+    SHARED_GROUP.store(true, Ordering::Relaxed);
+}
+
 /// A program that is spoken to.
 pub(super) struct Connection {
     pipes: Pipes,
-    child: Child,
+    program: Process,
     last_id: u64,
     pub(super) timeout: Duration,
     /// Whether a request can be taken back.
@@ -87,13 +100,21 @@ impl Connection {
     /// # Errors
     /// [`FailureKind::InvalidInput`] when there is no such program.
     pub(super) fn start(command: Command, timeout: Duration) -> Result<Self, EngineError> {
-        let program = command.get_program().to_string_lossy().into_owned();
-        let (child, pipes) = Child::start(command).map_err(|error| {
-            EngineError::invalid(format!("cannot start `{program}`: {error}")).caused_by(error)
+        let name = command.get_program().to_string_lossy().into_owned();
+        let group = match SHARED_GROUP.load(Ordering::Relaxed) {
+            true => Group::Shared,
+            false => Group::Own,
+        };
+        let start = || {
+            let (program, to, from) = Process::start(command, group)?;
+            Ok((program, Pipes::new(to.into(), from.into())?))
+        };
+        let (program, pipes) = start().map_err(|error: io::Error| {
+            EngineError::invalid(format!("cannot start `{name}`: {error}")).caused_by(error)
         })?;
         Ok(Self {
             pipes,
-            child,
+            program,
             last_id: 0,
             timeout,
             cancels: false,
@@ -139,7 +160,7 @@ impl Connection {
         let id = self.last_id;
         self.send(&Request { id, ask }, deadline)?;
         loop {
-            let gone = &|| self.child.is_gone();
+            let gone = &|| self.program.gone_within(Duration::ZERO);
             let line = self.pipes.line(expected.limit, Until { deadline, gone })?;
             let reply = parse(line, id)?;
             if let Some(tap) = reply.tap {
@@ -174,7 +195,7 @@ impl Connection {
     fn send(&mut self, request: &Request<'_>, deadline: Instant) -> Result<(), Failure> {
         let mut line = serde_json::to_vec(request).map_err(protocol)?;
         line.push(b'\n');
-        let gone = &|| self.child.is_gone();
+        let gone = &|| self.program.gone_within(Duration::ZERO);
         Ok(self.pipes.send(&line, Until { deadline, gone })?)
     }
 
@@ -193,7 +214,7 @@ impl Connection {
         if self.send(&cancel, deadline).is_err() {
             return false;
         }
-        let gone = &|| self.child.is_gone();
+        let gone = &|| self.program.gone_within(Duration::ZERO);
         let line = self.pipes.line(LINE_BYTES, Until { deadline, gone });
         let Ok(reply) = line
             .map_err(Failure::from)
@@ -214,8 +235,8 @@ impl Connection {
         let (kind, message) = match failure {
             Failure::Broken(Broken::Late) => (FailureKind::Timeout, self.late().to_string()),
             Failure::Broken(broken @ (Broken::Closed | Broken::CutOff)) => {
-                let dies = self.child.gone_within(DEATH);
-                match self.child.end(Duration::ZERO) {
+                let dies = self.program.gone_within(DEATH);
+                match self.program.end(Duration::ZERO) {
                     Some(status) if dies => (FailureKind::Crash, manner(status)),
                     _ => (FailureKind::Protocol, format!("{broken} and runs on")),
                 }
@@ -226,8 +247,8 @@ impl Connection {
                 (FailureKind::Protocol, "it spoke out of turn".into())
             }
         };
-        self.child.end(Duration::ZERO);
-        let words = self.child.last_words();
+        self.program.end(Duration::ZERO);
+        let words = on_one_line(&self.program.last_words());
         let words = words.map(|words| format!("; its last words: {words}"));
         let message = format!("{message}{}", words.unwrap_or_default());
         self.broken = Some((kind, message.clone()));
@@ -245,7 +266,7 @@ impl Drop for Connection {
             // If it does not read this, it will see the end of its input.
             let _ = self.send(&shutdown, Instant::now() + GOODBYE);
             self.pipes.close();
-            self.child.end(GOODBYE);
+            self.program.end(GOODBYE);
         }
     }
 }

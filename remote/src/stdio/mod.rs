@@ -6,9 +6,9 @@
 //! or make it hold more than an answer takes: every wait has an end, every line a longest
 //! length, and the program is ended with the model.
 
-mod child;
 mod command;
 mod connection;
+mod ending;
 pub mod message;
 mod model;
 mod pipes;
@@ -20,7 +20,7 @@ use engine::{
     ModelArtifact, OptionHelp,
 };
 
-pub use child::share_process_group;
+pub use connection::share_process_group;
 use connection::{Connection, Expected};
 use message::{Ask, OwnPower, Power, Reply, VERSION};
 use model::RemoteModel;
