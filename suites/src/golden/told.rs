@@ -1,12 +1,10 @@
 //! Transcripts held against an engine that keeps its logits.
 
-use std::f64::consts::SQRT_2;
-
 use engine::{EngineError, Model, Numerics, TokenId, Tokenizer};
 
-use super::transcript::{Recorded, Transcript};
-use super::verify::{DEVIATIONS, Disagreement, Verified, apart, edit_distance};
-use crate::generation::{Finish, Request, Streamed, streamed};
+use super::transcript::Transcript;
+use super::verify::{Disagreement, Verified, common, edit_distance, floors, other_end};
+use crate::generation::{Streamed, streamed};
 
 /// Holds `model` against `transcript` by what it answers and by the log-probabilities that
 /// it tells of the recorded tokens, with the `top` most probable ones.
@@ -19,7 +17,7 @@ pub(super) fn verify(
 ) -> Result<Verified, EngineError> {
     let answer = answer(model, tokenizer, transcript)?;
     let prompt = &transcript.prompt_tokens;
-    let recorded: Vec<TokenId> = transcript.steps.iter().map(|step| step.token).collect();
+    let recorded = transcript.tokens();
     let tokens: Vec<TokenId> = prompt.iter().chain(&recorded).copied().collect();
     let scores = model.score(&tokens, prompt.len(), top.min(1))?;
     // An engine that tells text only has the recorded tokens as far as the text agrees.
@@ -28,15 +26,9 @@ pub(super) fn verify(
         None if answer.text == transcript.text => recorded.clone(),
         None => Vec::new(),
     };
-    let pairs = own.iter().zip(&recorded);
-    let matched = pairs.take_while(|(own, recorded)| own == recorded).count();
-
-    let nmse = transcript.noise.expected_nmse(numerics, model.config());
+    let matched = common(&own, &recorded);
+    let floors = floors(transcript, numerics, model.config());
     let steps = &transcript.steps;
-    let floors: Vec<f64> = steps
-        .iter()
-        .map(|step| DEVIATIONS * SQRT_2 * nmse.sqrt() * step.spread + 2.0 * Recorded::ROUNDING)
-        .collect();
     let mut disagreements = Vec::new();
     for (position, (step, scores)) in steps.iter().zip(&scores).enumerate() {
         // Before the first token that differs the engine itself has spoken; there, and
@@ -48,13 +40,7 @@ pub(super) fn verify(
             None => step.token,
         };
         if chosen != step.token {
-            disagreements.push(Disagreement {
-                position,
-                recorded: step.token,
-                chosen,
-                apart: apart(step, chosen, &transcript.sampling),
-                floor: floors[position],
-            });
+            disagreements.push(Disagreement::at(position, chosen, transcript, &floors));
         }
     }
     let parted = own != recorded;
@@ -64,14 +50,8 @@ pub(super) fn verify(
         && matched < own.len().min(recorded.len())
         && disagreements.iter().all(|d| d.position != matched)
     {
-        let (step, chosen) = (&steps[matched], own[matched]);
-        disagreements.push(Disagreement {
-            position: matched,
-            recorded: step.token,
-            chosen,
-            apart: apart(step, chosen, &transcript.sampling),
-            floor: floors[matched],
-        });
+        let written = Disagreement::at(matched, own[matched], transcript, &floors);
+        disagreements.push(written);
     }
     Ok(Verified {
         matched,
@@ -83,7 +63,7 @@ pub(super) fn verify(
             .collect(),
         floors,
         disagreements,
-        other_end: other_end(transcript, &own, matched, &answer.finish, &answer.text),
+        other_end: other_end(transcript, &own, &answer.finish, &answer.text),
     })
 }
 
@@ -93,38 +73,5 @@ pub(super) fn answer(
     tokenizer: &dyn Tokenizer,
     transcript: &Transcript,
 ) -> Result<Streamed, EngineError> {
-    let request = Request {
-        prompt: &transcript.prompt_tokens,
-        sampling: &transcript.sampling,
-        stop: &transcript.stop,
-        max_tokens: transcript.max_tokens,
-        top: 0,
-    };
-    streamed(model, tokenizer, &request)
-}
-
-fn other_end(
-    transcript: &Transcript,
-    own: &[TokenId],
-    matched: usize,
-    finish: &Finish,
-    text: &str,
-) -> Option<String> {
-    let recorded = transcript.steps.len();
-    if matched < own.len().min(recorded) {
-        return None;
-    }
-    if own.len() != recorded {
-        let shorter = own.len().min(recorded);
-        return Some(format!(
-            "ends at position {shorter} in one of the two, and goes on in the other"
-        ));
-    }
-    if *finish != transcript.finish {
-        return Some(format!(
-            "ends for another reason: {finish:?}, recorded {:?}",
-            transcript.finish
-        ));
-    }
-    (text != transcript.text).then(|| "has another text from the same tokens".into())
+    streamed(model, tokenizer, &transcript.request())
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{GoldenError, check_id, read};
 use super::prompts::Body;
 use crate::chat::Message;
-use crate::generation::{Finish, Sampling, Step, Stop};
+use crate::generation::{Finish, Request, Sampling, Step, Stop};
 use crate::json;
 use crate::parity::Mark;
 
@@ -119,6 +119,22 @@ struct Schema {
 }
 
 impl Transcript {
+    /// The recorded answer.
+    pub(super) fn tokens(&self) -> Vec<TokenId> {
+        self.steps.iter().map(|step| step.token).collect()
+    }
+
+    /// What the answer was recorded to.
+    pub(super) fn request(&self) -> Request<'_> {
+        Request {
+            prompt: &self.prompt_tokens,
+            sampling: &self.sampling,
+            stop: &self.stop,
+            max_tokens: self.max_tokens,
+            top: 0,
+        }
+    }
+
     /// The transcripts at `path`: a file, or a folder's `*.json` by name.
     ///
     /// # Errors

@@ -26,14 +26,14 @@
 
 use std::f64::consts::SQRT_2;
 
-use engine::{EngineError, Model, Numerics, TokenId, Tokenizer, Want};
+use engine::{EngineError, Model, ModelConfig, Numerics, TokenId, Tokenizer, Want};
 
 use super::transcript::{Recorded, Transcript};
 use crate::distribution::log_probability;
-use crate::generation::{Generated, Request, Sampler, Sampling, check, generate};
+use crate::generation::{Finish, Sampler, Sampling, check, generate};
 
 /// Deviations within which tokens count as tied.
-pub(super) const DEVIATIONS: f64 = 4.0;
+const DEVIATIONS: f64 = 4.0;
 
 /// How an engine did on one transcript.
 #[derive(Debug)]
@@ -70,6 +70,24 @@ pub(super) struct Disagreement {
 }
 
 impl Disagreement {
+    /// That `chosen` was preferred at step `position` of `transcript`, whose near-ties have
+    /// these [floors].
+    pub(super) fn at(
+        position: usize,
+        chosen: TokenId,
+        transcript: &Transcript,
+        floors: &[f64],
+    ) -> Self {
+        let step = &transcript.steps[position];
+        Self {
+            position,
+            recorded: step.token,
+            chosen,
+            apart: apart(step, chosen, &transcript.sampling),
+            floor: floors[position],
+        }
+    }
+
     pub(super) fn is_near_tie(&self) -> bool {
         self.apart <= self.floor
     }
@@ -99,25 +117,13 @@ pub(super) fn verify(
             transcript.id, config.context
         )));
     }
-    let request = Request {
-        prompt: &transcript.prompt_tokens,
-        sampling: &transcript.sampling,
-        stop: &transcript.stop,
-        max_tokens: transcript.max_tokens,
-        top: 0,
-    };
+    let request = transcript.request();
     let session = &mut *model.session()?;
     let generated = generate(session, config, tokenizer, &request, &mut |_| {})?;
     let own: Vec<TokenId> = generated.steps.iter().map(|step| step.token).collect();
-    let recorded: Vec<TokenId> = steps.iter().map(|step| step.token).collect();
-    let pairs = own.iter().zip(&recorded);
-    let matched = pairs.take_while(|(own, recorded)| own == recorded).count();
-
-    let nmse = transcript.noise.expected_nmse(numerics, config);
-    let floors: Vec<f64> = steps
-        .iter()
-        .map(|step| DEVIATIONS * SQRT_2 * nmse.sqrt() * step.spread + 2.0 * Recorded::ROUNDING)
-        .collect();
+    let recorded = transcript.tokens();
+    let matched = common(&own, &recorded);
+    let floors = floors(transcript, numerics, config);
     let mut log_probabilities: Vec<f64> = generated.steps[..matched]
         .iter()
         .map(|step| step.log_probability)
@@ -127,13 +133,7 @@ pub(super) fn verify(
         let step = &steps[position];
         log_probabilities.push(log_probability(row, step.token as usize));
         if chosen != step.token {
-            disagreements.push(Disagreement {
-                position,
-                recorded: step.token,
-                chosen,
-                apart: apart(step, chosen, &transcript.sampling),
-                floor: floors[position],
-            });
+            disagreements.push(Disagreement::at(position, chosen, transcript, &floors));
         }
     })?;
     Ok(Verified {
@@ -146,8 +146,24 @@ pub(super) fn verify(
             .collect(),
         floors,
         disagreements,
-        other_end: other_end(transcript, &generated, own == recorded),
+        other_end: other_end(transcript, &own, &generated.finish, &generated.text),
     })
+}
+
+/// Of how many tokens both begin with the same.
+pub(super) fn common(own: &[TokenId], recorded: &[TokenId]) -> usize {
+    let pairs = own.iter().zip(recorded);
+    pairs.take_while(|(own, recorded)| own == recorded).count()
+}
+
+/// Of every step, how far apart tokens may be for a near-tie where a `model` is computed with
+/// `numerics`, in nats.
+pub(super) fn floors(transcript: &Transcript, numerics: Numerics, model: &ModelConfig) -> Vec<f64> {
+    let nmse = transcript.noise.expected_nmse(numerics, model);
+    let steps = transcript.steps.iter();
+    steps
+        .map(|step| DEVIATIONS * SQRT_2 * nmse.sqrt() * step.spread + 2.0 * Recorded::ROUNDING)
+        .collect()
 }
 
 /// Reads the recorded tokens from step `first` on and tells of each: its position,
@@ -179,7 +195,7 @@ fn replay(
 }
 
 /// How far apart the recorded token and `chosen` were, in nats.
-pub(super) fn apart(step: &Recorded, chosen: TokenId, sampling: &Sampling) -> f64 {
+fn apart(step: &Recorded, chosen: TokenId, sampling: &Sampling) -> f64 {
     if !sampling.is_greedy() {
         return step.margin;
     }
@@ -196,25 +212,29 @@ pub(super) fn apart(step: &Recorded, chosen: TokenId, sampling: &Sampling) -> f6
 }
 
 /// What else differs once the tokens of one are the first of the other's.
-fn other_end(transcript: &Transcript, generated: &Generated, same: bool) -> Option<String> {
-    let (own, recorded) = (generated.steps.len(), transcript.steps.len());
-    if !same {
-        let shorter = own.min(recorded);
-        let tokens = generated.steps.iter().map(|step| step.token);
-        let begins = tokens
-            .zip(&transcript.steps)
-            .all(|(own, step)| own == step.token);
-        return (begins && own != recorded).then(|| {
-            format!("ends at position {shorter} in one of the two, and goes on in the other")
-        });
+pub(super) fn other_end(
+    transcript: &Transcript,
+    own: &[TokenId],
+    finish: &Finish,
+    text: &str,
+) -> Option<String> {
+    let recorded = transcript.tokens();
+    let shorter = own.len().min(recorded.len());
+    if common(own, &recorded) < shorter {
+        return None;
     }
-    if generated.finish != transcript.finish {
+    if own.len() != recorded.len() {
         return Some(format!(
-            "ends for another reason: {:?}, recorded {:?}",
-            generated.finish, transcript.finish
+            "ends at position {shorter} in one of the two, and goes on in the other"
         ));
     }
-    (generated.text != transcript.text).then(|| "has another text from the same tokens".into())
+    if *finish != transcript.finish {
+        return Some(format!(
+            "ends for another reason: {finish:?}, recorded {:?}",
+            transcript.finish
+        ));
+    }
+    (text != transcript.text).then(|| "has another text from the same tokens".into())
 }
 
 /// Levenshtein's distance.
