@@ -156,11 +156,7 @@ impl Decoder {
                 first: tokens - wanted,
                 count: wanted,
             };
-            let y = Tokens {
-                rows: &to.logits,
-                first: 0,
-                count: wanted,
-            };
+            let y = Tokens::first(&to.logits, wanted);
             recorder.product(head, x, self.head_bias.as_ref(), y, Put::Store, self.style)?;
         }
         Ok(())
@@ -177,11 +173,7 @@ impl Decoder {
     ) -> Result<(), EngineError> {
         let shape = self.shape();
         let heads = self.heads();
-        let all = |rows| Tokens {
-            rows,
-            first: 0,
-            count: tokens,
-        };
+        let all = |rows| Tokens::first(rows, tokens);
         for (linear, bias, out) in [
             (&block.query, &vectors.query, &to.query),
             (&block.key, &vectors.key, &to.key),
@@ -272,11 +264,7 @@ impl Decoder {
         to: &Activations,
         tokens: usize,
     ) -> Result<(), EngineError> {
-        let all = |rows| Tokens {
-            rows,
-            first: 0,
-            count: tokens,
-        };
+        let all = |rows| Tokens::first(rows, tokens);
         let x = all(&to.normed);
         let style = self.style;
         recorder.product(
@@ -312,11 +300,7 @@ impl Decoder {
         to: &Activations,
         tokens: usize,
     ) -> Result<(), EngineError> {
-        let all = |rows| Tokens {
-            rows,
-            first: 0,
-            count: tokens,
-        };
+        let all = |rows| Tokens::first(rows, tokens);
         let Some(norm) = post else {
             let y = all(&to.stream);
             return recorder.product(&linear.weight, all(x), bias, y, Put::Add, self.style);

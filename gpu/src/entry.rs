@@ -105,12 +105,7 @@ impl Device {
             ..self.style()
         };
         self.prepared(out, count, move |recorder, out| {
-            let tokens = |rows| Tokens {
-                rows,
-                first: 0,
-                count,
-            };
-            let (x, y) = (tokens(&input), tokens(out));
+            let (x, y) = (Tokens::first(&input, count), Tokens::first(out, count));
             recorder.product(&matrix, x, None, y, Put::Store, style)
         })
     }

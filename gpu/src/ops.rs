@@ -34,6 +34,17 @@ pub(crate) struct Tokens<'a> {
     pub(crate) count: usize,
 }
 
+impl<'a> Tokens<'a> {
+    /// The first `count` ones of `rows`.
+    pub(crate) fn first(rows: &'a Rows, count: usize) -> Self {
+        Self {
+            rows,
+            first: 0,
+            count,
+        }
+    }
+}
+
 /// How products round and tile.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProductStyle {

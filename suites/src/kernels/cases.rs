@@ -285,39 +285,24 @@ pub(super) fn all(seed: u64) -> Vec<Case> {
             [4, 129, 1],
             [70, 6, 17],
         ]);
+        let mut product = |shape, numbers, operands| {
+            cases.push(Case::product(format, shape, numbers, operands, rng));
+        };
         for [rows, columns, tokens] in shapes {
             // Of blocks fewer, but the same parities.
             let columns = block * if block == 1 { columns } else { columns % 8 + 1 };
             for numbers in [Numbers::Random, Numbers::Whole] {
                 let shape = [rows, columns, tokens];
-                cases.push(Case::product(
-                    format,
-                    shape,
-                    numbers,
-                    NumberFormat::F32,
-                    rng,
-                ));
+                product(shape, numbers, NumberFormat::F32);
                 if tokens > 1 {
-                    cases.push(Case::product(
-                        format,
-                        shape,
-                        numbers,
-                        NumberFormat::F16,
-                        rng,
-                    ));
+                    product(shape, numbers, NumberFormat::F16);
                 }
             }
         }
         for tokens in [1, 5] {
             let shape = [3, 4096, tokens];
             for numbers in [Numbers::Random, Numbers::Whole] {
-                cases.push(Case::product(
-                    format,
-                    shape,
-                    numbers,
-                    NumberFormat::F32,
-                    rng,
-                ));
+                product(shape, numbers, NumberFormat::F32);
             }
         }
     }
