@@ -7,7 +7,7 @@
 //! norms stand behind the additions ("post-norm"), positions are learned, all of a
 //! text is of token type 0, GELU is the exact one.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use engine::{
     Embeddings, EngineError, FailureKind, Model, ModelConfig, NumberFormat, Numerics, Pooling,
     Session, TokenId,
@@ -76,7 +76,8 @@ impl EncoderModel {
             epsilon: reader.required_float("attention.layer_norm_epsilon")? as f32,
         };
         let weights = Weights::new(source, options.numerics.weights);
-        let matrix = |stored: StoredMatrix| plain::tensor(&stored).map_err(crate::failed);
+        let device = options.device.open()?;
+        let matrix = |stored: StoredMatrix| plain::tensor(&stored, &device).map_err(crate::failed);
         let loader = Loader {
             weights: &weights,
             make: matrix,
@@ -112,7 +113,7 @@ impl EncoderModel {
     /// The final hidden states `[n, hidden]` of a text, row after row.
     fn hidden_states(&self, tokens: &[TokenId]) -> Result<Vec<f32>> {
         let n = tokens.len();
-        let ids = Tensor::from_slice(tokens, n, &Device::Cpu)?;
+        let ids = Tensor::from_slice(tokens, n, self.embedding.device())?;
         let words = self.embedding.index_select(&ids, 0)?;
         let typed = words.broadcast_add(&self.token_types.narrow(0, 0, 1)?)?;
         let placed = self.round((typed + self.positions.narrow(0, 0, n)?)?)?;
@@ -151,7 +152,7 @@ impl EncoderModel {
     fn linear(&self, x: &Tensor, linear: &Linear<Tensor>) -> Result<Tensor> {
         let product = x.matmul(&linear.weight.t()?)?;
         self.round(match &linear.bias {
-            Some(bias) => product.broadcast_add(&vector(bias)?)?,
+            Some(bias) => product.broadcast_add(&vector(bias, x.device())?)?,
             None => product,
         })
     }

@@ -48,7 +48,13 @@ impl ReferenceModel {
         let activations = options.numerics.activations;
         let decoder = match options.kernels {
             Kernels::Plain => Decoder::Plain {
-                decoder: PlainDecoder::load(shape, &weights, activations, options.fault)?,
+                decoder: PlainDecoder::load(
+                    shape,
+                    &weights,
+                    activations,
+                    options.fault,
+                    &options.device.open()?,
+                )?,
                 pool: options.threads.map(|n| thread_pool(n.get())).transpose()?,
             },
             Kernels::Fast(isa) => {

@@ -8,7 +8,7 @@ use engine::{EngineError, EngineOptions, NumberFormat, Numerics, OptionHelp};
 use crate::fast::Isa;
 use crate::fault::Fault;
 
-pub(crate) const HELP: [OptionHelp; 8] = [
+pub(crate) const HELP: [OptionHelp; 9] = [
     OptionHelp {
         key: "weights",
         default: "f32",
@@ -45,6 +45,12 @@ pub(crate) const HELP: [OptionHelp; 8] = [
                after the other on f32 weights",
     },
     OptionHelp {
+        key: "device",
+        default: "cpu",
+        help: "cpu, or metal: the plain kernels on candle's Metal device, a second opinion of a GPU; \
+               in builds with the feature `metal`, for macOS",
+    },
+    OptionHelp {
         key: "threads",
         default: "all",
         help: "worker threads; results do not depend on it",
@@ -61,6 +67,7 @@ pub(crate) struct Options {
     pub(crate) numerics: Numerics,
     pub(crate) kv: KvOptions,
     pub(crate) kernels: Kernels,
+    pub(crate) device: Device,
     pub(crate) threads: Option<NonZeroUsize>,
     pub(crate) context: Option<NonZeroUsize>,
     /// A mistake and its layer; no option of the reference engine sets it.
@@ -84,6 +91,30 @@ pub(crate) enum Kernels {
     Plain,
 }
 
+/// Where candle computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Device {
+    Cpu,
+    Metal,
+}
+
+impl Device {
+    /// The device as candle knows it.
+    pub(crate) fn open(self) -> Result<candle_core::Device, EngineError> {
+        match self {
+            Self::Cpu => Ok(candle_core::Device::Cpu),
+            #[cfg(feature = "metal")]
+            Self::Metal => candle_core::Device::new_metal(0).map_err(crate::failed),
+            #[cfg(not(feature = "metal"))]
+            Self::Metal => Err(EngineError::new(
+                engine::FailureKind::Unsupported,
+                "engine option `device=metal`: this build is without candle's Metal kernels; build \
+                 it on macOS with `--features metal`, or take the engine `metal`",
+            )),
+        }
+    }
+}
+
 impl Options {
     pub(crate) fn parse(options: &EngineOptions) -> Result<Self, EngineError> {
         options.refuse_unknown("reference", &HELP.map(|option| option.key))?;
@@ -93,6 +124,8 @@ impl Options {
             activations: one_of(options, "activations", &[F32, F16, Bf16])?,
             kv: one_of(options, "kv", &[F32, F16, Q8_0])?,
         };
+        let devices = [("cpu", Device::Cpu), ("metal", Device::Metal)];
+        let device = word(options, "device", &devices)?;
         Ok(Self {
             numerics,
             kv: KvOptions {
@@ -101,7 +134,8 @@ impl Options {
                     .map(|mib| mib.saturating_mul(1 << 20)),
                 evict: word(options, "evict", &[("none", false), ("window", true)])?,
             },
-            kernels: kernels(options)?,
+            kernels: kernels(options, device)?,
+            device,
             threads: optional(options, "threads")?,
             context: optional(options, "ctx")?,
             fault: None,
@@ -125,7 +159,10 @@ fn one_of(
     )))
 }
 
-fn kernels(options: &EngineOptions) -> Result<Kernels, EngineError> {
+fn kernels(options: &EngineOptions, device: Device) -> Result<Kernels, EngineError> {
+    if device == Device::Metal {
+        return word(options, "kernels", &[("plain", Kernels::Plain)]);
+    }
     let available = Isa::available();
     let mut words = vec![("fast", Kernels::Fast(available[0]))];
     words.extend(
@@ -168,4 +205,29 @@ fn optional<T: FromStr<Err: std::fmt::Display>>(
             })
         })
         .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::FailureKind;
+
+    use super::*;
+
+    fn parse(options: &str) -> Result<Options, EngineError> {
+        let spec: engine::EngineSpec = format!("reference:{options}").parse().unwrap();
+        Options::parse(&spec.options)
+    }
+
+    #[test]
+    fn candles_metal_device_has_plain_kernels_only() {
+        let options = parse("device=metal").unwrap();
+        assert_eq!(options.kernels, Kernels::Plain);
+        let error = parse("device=metal,kernels=fast").err().unwrap();
+        assert_eq!(error.kind(), FailureKind::InvalidInput);
+        #[cfg(not(feature = "metal"))]
+        {
+            let error = options.device.open().err().unwrap();
+            assert_eq!(error.kind(), FailureKind::Unsupported);
+        }
+    }
 }

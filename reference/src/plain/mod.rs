@@ -41,9 +41,10 @@ impl PlainDecoder {
         weights: &Weights<'_>,
         activations: NumberFormat,
         fault: Option<(usize, Fault)>,
+        device: &Device,
     ) -> std::result::Result<Self, EngineError> {
         let network = Network::load(shape, weights, |matrix| {
-            tensor(&matrix).map_err(crate::failed)
+            tensor(&matrix, device).map_err(crate::failed)
         })?;
         Ok(Self {
             network,
@@ -92,7 +93,7 @@ impl PlainDecoder {
     fn hidden(&self, tokens: &[TokenId], cache: &mut Cache, taps: &mut Taps<'_>) -> Result<Tensor> {
         let network = &self.network;
         let start = cache.len();
-        let ids = Tensor::from_slice(tokens, tokens.len(), &Device::Cpu)?;
+        let ids = Tensor::from_slice(tokens, tokens.len(), network.embedding.device())?;
         let embedded = network.embedding.index_select(&ids, 0)?;
         let mut stream = self.round((embedded * f64::from(self.shape().embedding_scale))?)?;
         if let Some(positions) = &network.positions {
@@ -142,7 +143,7 @@ impl PlainDecoder {
             .unwrap_or(&self.network.embedding);
         let logits = hidden.matmul(&head.t()?)?;
         let logits = match &self.network.head_bias {
-            Some(bias) => logits.broadcast_add(&vector(bias)?)?,
+            Some(bias) => logits.broadcast_add(&vector(bias, hidden.device())?)?,
             None => logits,
         };
         softcap(logits, self.shape().logit_softcap)
@@ -155,7 +156,7 @@ impl PlainDecoder {
     fn linear(&self, x: &Tensor, linear: &Linear<Tensor>) -> Result<Tensor> {
         let product = x.matmul(&linear.weight.t()?)?;
         self.round(match &linear.bias {
-            Some(bias) => product.broadcast_add(&vector(bias)?)?,
+            Some(bias) => product.broadcast_add(&vector(bias, x.device())?)?,
             None => product,
         })
     }
@@ -204,7 +205,7 @@ impl PlainDecoder {
         let seen = cached.visible(start).start..start + n;
         let total = seen.len();
         let context = |rows: &Rows| {
-            gather(cached, rows, seen.clone())?
+            gather(cached, rows, seen.clone(), x.device())?
                 .reshape((total, c.kv_heads, c.head_dim))?
                 .transpose(0, 1)?
                 .contiguous()
@@ -232,7 +233,7 @@ impl PlainDecoder {
             shape.attention_softcap,
         )?
         .reshape((c.kv_heads, group, n, total))?
-        .broadcast_add(&mask(cached, start, n, seen, ahead)?)?;
+        .broadcast_add(&mask(cached, start, n, seen, ahead)?.to_device(x.device())?)?;
         let weights = softmax(&scores)?.reshape((c.kv_heads, group * n, total))?;
         let mixed = weights
             .matmul(&values)?
@@ -279,16 +280,16 @@ pub(crate) fn round(x: Tensor, activations: NumberFormat) -> Result<Tensor> {
     }
 }
 
-pub(crate) fn tensor(matrix: &StoredMatrix) -> Result<Tensor> {
+pub(crate) fn tensor(matrix: &StoredMatrix, device: &Device) -> Result<Tensor> {
     Tensor::from_vec(
         matrix.to_f32().map_err(candle_core::Error::wrap)?,
         (matrix.rows, matrix.columns),
-        &Device::Cpu,
+        device,
     )
 }
 
-pub(crate) fn vector(values: &[f32]) -> Result<Tensor> {
-    Tensor::from_slice(values, values.len(), &Device::Cpu)
+pub(crate) fn vector(values: &[f32], device: &Device) -> Result<Tensor> {
+    Tensor::from_slice(values, values.len(), device)
 }
 
 /// Hands over `x`, `[n, width]` or by heads `[heads, n, head_dim]`.
@@ -322,13 +323,18 @@ fn append(
 }
 
 /// Rows of `positions` as `[n, kv_heads · head_dim]`.
-fn gather(cache: &LayerCache, rows: &Rows, positions: Range<usize>) -> Result<Tensor> {
+fn gather(
+    cache: &LayerCache,
+    rows: &Rows,
+    positions: Range<usize>,
+    device: &Device,
+) -> Result<Tensor> {
     let (n, width) = (positions.len(), rows.width());
     let mut values = vec![0f32; n * width];
     for (position, row) in positions.zip(values.chunks_exact_mut(width)) {
         rows.read(cache.slot(position), 0..width, row);
     }
-    Tensor::from_vec(values, (n, width), &Device::Cpu)
+    Tensor::from_vec(values, (n, width), device)
 }
 
 /// `[n, seen]`: 0 where the token at `start + i` looks, and `ahead` further, −∞
@@ -364,9 +370,9 @@ pub(crate) fn normalise(x: &Tensor, kind: NormKind, norm: &Norm) -> Result<Tenso
     let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + f64::from(epsilon))?.sqrt()?;
     let scaled = x
         .broadcast_div(&scale)?
-        .broadcast_mul(&vector(&norm.weight)?)?;
+        .broadcast_mul(&vector(&norm.weight, x.device())?)?;
     match &norm.bias {
-        Some(bias) => scaled.broadcast_add(&vector(bias)?),
+        Some(bias) => scaled.broadcast_add(&vector(bias, x.device())?),
         None => Ok(scaled),
     }
 }
@@ -390,7 +396,7 @@ fn swap_first_and_last(x: &Tensor) -> Result<Tensor> {
     let last = order.len() - 1;
     order.swap(0, last);
     x.contiguous()?
-        .index_select(&Tensor::new(order, &Device::Cpu)?, 0)
+        .index_select(&Tensor::new(order, x.device())?, 0)
 }
 
 /// Rotates `x` `[heads, n, head_dim]` whose first token is at `start`.
@@ -400,14 +406,14 @@ fn rotate(x: &Tensor, rope: &Rope, start: usize) -> Result<Tensor> {
     let (cos, sin): (Vec<f32>, Vec<f32>) = (start..start + n)
         .flat_map(|position| (0..pairs).map(move |pair| rope.angle(pair, position)))
         .unzip();
-    let cos = Tensor::from_vec(cos, (n, pairs), &Device::Cpu)?;
-    let sin = Tensor::from_vec(sin, (n, pairs), &Device::Cpu)?;
+    let cos = Tensor::from_vec(cos, (n, pairs), x.device())?;
+    let sin = Tensor::from_vec(sin, (n, pairs), x.device())?;
     let select = |pick: fn((usize, usize)) -> usize| {
         let dims: Vec<u32> = (0..pairs)
             .map(|pair| pick(rope.pair(pair)) as u32)
             .collect();
         x.contiguous()?
-            .index_select(&Tensor::new(dims, &Device::Cpu)?, 2)
+            .index_select(&Tensor::new(dims, x.device())?, 2)
     };
     let (a, b) = (select(|pair| pair.0)?, select(|pair| pair.1)?);
     let turned = Tensor::cat(
@@ -429,5 +435,5 @@ fn rotate(x: &Tensor, rope: &Rope, start: usize) -> Result<Tensor> {
     }
     turned
         .contiguous()?
-        .index_select(&Tensor::new(order, &Device::Cpu)?, 2)
+        .index_select(&Tensor::new(order, x.device())?, 2)
 }
