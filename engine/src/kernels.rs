@@ -97,6 +97,31 @@ pub trait Kernels {
     /// [`FailureKind::Unsupported`](crate::FailureKind::Unsupported) when no kernel computes it,
     /// [`FailureKind::InvalidInput`](crate::FailureKind::InvalidInput) when lengths do not fit.
     fn prepare(&self, call: &KernelCall<'_>) -> Result<Box<dyn PreparedKernel + '_>, EngineError>;
+
+    /// Kernels that show the most that the device can do; the default has none.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn roofs(&self) -> Result<Vec<Roof<'_>>, EngineError> {
+        Ok(Vec::new())
+    }
+}
+
+/// A kernel that does one thing and nothing else, as fast as the device can: a roof over what any
+/// kernel can reach (Williams, Waterman and Patterson, *Roofline*, 2009).
+pub struct Roof<'a> {
+    /// What it does, e.g. `multiply_add.f32`.
+    pub name: String,
+    /// Operands of its products. A kernel that may round its operands to these can get as far.
+    pub operands: NumberFormat,
+    /// Multiplications and additions of a run.
+    pub flop: f64,
+    /// Bytes that a run reads and writes.
+    pub bytes: f64,
+    /// Every value of its result, which no kernel has that leaves out some of the work.
+    pub expected: f32,
+    /// The kernel.
+    pub kernel: Box<dyn PreparedKernel + 'a>,
 }
 
 /// A kernel and its operands.

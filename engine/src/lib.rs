@@ -38,7 +38,7 @@ pub use info::{
     AddressRange, Availability, Capability, EngineInfo, EvictionPolicy, KvLayer, KvUsage,
     ModelConfig, Numerics, OptionHelp,
 };
-pub use kernels::{KernelCall, KernelTime, Kernels, PreparedKernel};
+pub use kernels::{KernelCall, KernelTime, Kernels, PreparedKernel, Roof};
 pub use logits::{Logits, TopLogits, TopLogitsError};
 pub use predictions::{Answer, Piece, Predictions, Prompt, Scores, Transport};
 pub use refusals::{check_extend, check_truncate};

@@ -9,7 +9,7 @@ use reference::decoder::{
 
 use crate::device::Device;
 use crate::fault;
-use crate::ops::{Cache, Heads, NormWeights, ProductStyle, Put, Scores, Stored, Tokens, Turn};
+use crate::ops::{Cache, Heads, NormWeights, Put, Scores, Stored, Tokens, Turn};
 use crate::options::Options;
 use crate::record::Recorder;
 use crate::session::{Activations, LayerCache};
@@ -21,7 +21,8 @@ pub(crate) struct Decoder {
     blocks: Vec<BlockVectors>,
     output_norm: NormWeights,
     head_bias: Option<wgpu::Buffer>,
-    style: ProductStyle,
+    /// Operands of products with many tokens are rounded to f16.
+    half: bool,
 }
 
 /// The vectors of a block; its matrices are in the network.
@@ -58,7 +59,12 @@ impl Decoder {
         }
         let norm = shape.norm;
         let tensors = Tensors::new(source, options.numerics.weights);
-        let network = Network::load(shape, &tensors, |matrix| upload(device, &matrix))?;
+        let half = options.numerics.activations == NumberFormat::F16;
+        let network = Network::load(shape, &tensors, |matrix| {
+            let matrix = upload(device, &matrix)?;
+            device.tune(matrix.weights, half)?;
+            Ok(matrix)
+        })?;
         device.wait()?;
         let vectors = Vectors { device, norm };
         let blocks = network.blocks.iter().map(|block| vectors.block(block));
@@ -66,10 +72,7 @@ impl Decoder {
             blocks: blocks.collect::<Result<_, _>>()?,
             output_norm: vectors.norm(&network.output_norm)?,
             head_bias: vectors.optional(network.head_bias.as_ref())?,
-            style: ProductStyle {
-                half: options.numerics.activations == NumberFormat::F16,
-                ..device.style()
-            },
+            half,
             network,
         })
     }
@@ -157,7 +160,7 @@ impl Decoder {
                 count: wanted,
             };
             let y = Tokens::first(&to.logits, wanted);
-            recorder.product(head, x, self.head_bias.as_ref(), y, Put::Store, self.style)?;
+            recorder.product(head, x, self.head_bias.as_ref(), y, Put::Store, self.half)?;
         }
         Ok(())
     }
@@ -180,7 +183,7 @@ impl Decoder {
             (&block.value, &vectors.value, &to.value),
         ] {
             let (x, y) = (all(&to.normed), all(out));
-            recorder.product(&linear.weight, x, bias.as_ref(), y, Put::Store, self.style)?;
+            recorder.product(&linear.weight, x, bias.as_ref(), y, Put::Store, self.half)?;
         }
         // Norms and rotations cannot be done in place, so queries and keys go to and fro.
         let [mut query, mut query_to] = [&to.query, &to.query_turned];
@@ -266,20 +269,19 @@ impl Decoder {
     ) -> Result<(), EngineError> {
         let all = |rows| Tokens::first(rows, tokens);
         let x = all(&to.normed);
-        let style = self.style;
         recorder.product(
             &block.up.weight,
             x,
             vectors.up.as_ref(),
             all(&to.up),
             Put::Store,
-            style,
+            self.half,
         )?;
         let gate = match &block.gate {
             None => None,
             Some(gate) => {
                 let bias = vectors.gate.as_ref();
-                recorder.product(&gate.weight, x, bias, all(&to.gate), Put::Store, style)?;
+                recorder.product(&gate.weight, x, bias, all(&to.gate), Put::Store, self.half)?;
                 Some(&to.gate)
             }
         };
@@ -303,10 +305,10 @@ impl Decoder {
         let all = |rows| Tokens::first(rows, tokens);
         let Some(norm) = post else {
             let y = all(&to.stream);
-            return recorder.product(&linear.weight, all(x), bias, y, Put::Add, self.style);
+            return recorder.product(&linear.weight, all(x), bias, y, Put::Add, self.half);
         };
         let y = all(&to.output);
-        recorder.product(&linear.weight, all(x), bias, y, Put::Store, self.style)?;
+        recorder.product(&linear.weight, all(x), bias, y, Put::Store, self.half)?;
         recorder.norm(norm, &to.output, &to.stream, (tokens, 1), Put::Add)
     }
 }

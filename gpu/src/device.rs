@@ -9,6 +9,7 @@ use crate::adapter::{self, Backend};
 use crate::disk::Disk;
 use crate::fault::{self, Faults};
 use crate::shader::{Matrix, Shader};
+use crate::tuning::{Tune, Tuning};
 
 /// Constants of a kernel by name.
 pub(crate) type Constants = Vec<(&'static str, u32)>;
@@ -23,6 +24,7 @@ pub(crate) struct Device {
     pub(crate) name: String,
     kernels: Mutex<HashMap<(Shader, Constants), Arc<Kernel>>>,
     pub(crate) disk: Disk,
+    pub(crate) tuning: Tuning,
     /// Bound where a kernel has no use for a buffer.
     pub(crate) nothing: wgpu::Buffer,
 }
@@ -59,6 +61,8 @@ pub(crate) struct Opening {
     pub(crate) adapter: Option<String>,
     /// Leave subgroups and cooperative matrices unused.
     pub(crate) plain: bool,
+    /// When to measure which tiles are fastest.
+    pub(crate) tune: Tune,
 }
 
 impl Device {
@@ -134,6 +138,7 @@ impl Device {
             name,
             kernels: Mutex::default(),
             disk,
+            tuning: Tuning::of(&info, opening.tune),
         };
         crate::self_test::run(&this)?;
         Ok(this)

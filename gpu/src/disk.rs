@@ -33,17 +33,22 @@ impl Disk {
         let Some((cache, path)) = &self.pipelines else {
             return;
         };
-        let (Some(data), Some(folder)) = (cache.get_data(), path.parent()) else {
-            return;
-        };
-        if fs::read(path).is_ok_and(|old| old == data) || fs::create_dir_all(folder).is_err() {
-            return;
+        if let Some(data) = cache.get_data() {
+            replace(path, &data);
         }
-        // Whole or not at all, whoever else writes it.
-        let new = path.with_extension(format!("{}", std::process::id()));
-        if fs::write(&new, data).is_ok() && fs::rename(&new, path).is_err() {
-            let _ = fs::remove_file(&new);
-        }
+    }
+}
+
+/// Writes `data` to `path`, whole or not at all, whoever else writes it; if it cannot be kept, it
+/// is not.
+pub(crate) fn replace(path: &Path, data: &[u8]) {
+    let folder = path.parent().map(fs::create_dir_all);
+    if fs::read(path).is_ok_and(|old| old == data) || !matches!(folder, Some(Ok(()))) {
+        return;
+    }
+    let new = path.with_extension(format!("{}", std::process::id()));
+    if fs::write(&new, data).is_ok() && fs::rename(&new, path).is_err() {
+        let _ = fs::remove_file(&new);
     }
 }
 
@@ -61,7 +66,7 @@ fn open(device: &wgpu::Device, path: &Path) -> wgpu::PipelineCache {
 }
 
 /// `$XDG_CACHE_HOME/harness` or `~/.cache/harness`.
-fn folder() -> Option<PathBuf> {
+pub(crate) fn folder() -> Option<PathBuf> {
     let absolute = |name| {
         std::env::var_os(name)
             .map(PathBuf::from)

@@ -2,13 +2,11 @@
 
 use std::time::Instant;
 
-use engine::{EngineError, KernelCall, KernelTime, Kernels, NumberFormat, PreparedKernel};
+use engine::{EngineError, KernelCall, KernelTime, Kernels, NumberFormat, PreparedKernel, Roof};
 
 use crate::device::Device;
 use crate::fault;
-use crate::ops::{
-    Cache, Heads, NormWeights, ProductStyle, Put, Scores, Stored, Tokens, Turn, partial_values,
-};
+use crate::ops::{Cache, Heads, NormWeights, Put, Scores, Stored, Tokens, Turn, partial_values};
 use crate::record::{Recorder, Workspace};
 use crate::shader::Weights;
 use crate::tensor::{Matrix, Rows};
@@ -43,10 +41,15 @@ impl Kernels for Device {
         };
         Ok(Box::new(prepared?))
     }
+
+    fn roofs(&self) -> Result<Vec<Roof<'_>>, EngineError> {
+        self.measure_roofs()
+    }
 }
 
 impl Device {
-    fn prepared<'a>(
+    /// A kernel that `record` tells how to run; its result is the first `rows` of `out`.
+    pub(crate) fn prepared<'a>(
         &'a self,
         out: Rows,
         rows: usize,
@@ -100,13 +103,11 @@ impl Device {
         let count = whole_rows(x.len(), matrix.columns)?;
         let input = Rows::holding(self, "x", x, matrix.columns)?;
         let out = Rows::new(self, "y", count, matrix.rows)?;
-        let style = ProductStyle {
-            half: operands == NumberFormat::F16,
-            ..self.style()
-        };
+        let half = operands == NumberFormat::F16;
+        self.tune(matrix.weights, half)?;
         self.prepared(out, count, move |recorder, out| {
             let (x, y) = (Tokens::first(&input, count), Tokens::first(out, count));
-            recorder.product(&matrix, x, None, y, Put::Store, style)
+            recorder.product(&matrix, x, None, y, Put::Store, half)
         })
     }
 
@@ -278,7 +279,7 @@ fn whole_rows(len: usize, width: usize) -> Result<usize, EngineError> {
 type Record<'a> = Box<dyn Fn(&mut Recorder<'_>, &Rows) -> Result<(), EngineError> + 'a>;
 
 /// A kernel whose operands are on the device.
-struct Prepared<'a> {
+pub(crate) struct Prepared<'a> {
     device: &'a Device,
     workspace: Workspace,
     record: Record<'a>,
@@ -335,6 +336,7 @@ mod tests {
     use super::*;
     use crate::adapter::Backend;
     use crate::device::Opening;
+    use crate::tuning::{Choice, LANES, Many, TILES};
 
     fn device() -> Option<Device> {
         let backend = Backend::ALL.into_iter().find(|backend| backend.is_here())?;
@@ -377,6 +379,39 @@ mod tests {
         let matrix = Matrix::upload(&device, "m", Weights::F32, (37, 12), &bytes).unwrap();
         assert_eq!(matrix.parts.len(), 2);
         assert_eq!([1, 5].map(|tokens| product(&device, tokens)), whole);
+    }
+
+    #[test]
+    fn every_choice_gives_the_same_product() {
+        let Some(device) = device() else { return };
+        let whole = [1, 70].map(|tokens| product(&device, tokens));
+        let lanes = LANES.map(|lanes| (lanes, Many::Cooperative));
+        let tiles = TILES.map(|tile| (LANES[0], Many::Tile(tile)));
+        for (lanes, many) in lanes.into_iter().chain(tiles) {
+            device
+                .tuning
+                .set(Weights::F32, false, Choice { lanes, many });
+            let again = [1, 70].map(|tokens| product(&device, tokens));
+            assert!(again == whole, "{lanes} {many:?}");
+        }
+    }
+
+    #[test]
+    fn roofs_do_their_work() {
+        let Some(device) = device() else { return };
+        let roofs = device.roofs().unwrap();
+        assert!(roofs.iter().any(|roof| roof.flop > 0.0));
+        assert!(roofs.iter().any(|roof| roof.bytes > 0.0));
+        for mut roof in roofs {
+            let values = roof.kernel.run().unwrap();
+            assert!(
+                values.iter().all(|&value| value == roof.expected),
+                "{}: {} instead of {}",
+                roof.name,
+                values[0],
+                roof.expected
+            );
+        }
     }
 
     #[test]

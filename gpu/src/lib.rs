@@ -14,10 +14,12 @@ mod fault;
 mod ops;
 mod options;
 mod record;
+mod roofs;
 mod self_test;
 mod session;
 mod shader;
 mod tensor;
+mod tuning;
 
 use engine::{
     Availability, Capability, Engine, EngineError, EngineInfo, EngineOptions, Model, ModelArtifact,

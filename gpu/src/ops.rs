@@ -2,10 +2,10 @@
 
 use engine::EngineError;
 
-use crate::device::Device;
 use crate::record::Recorder;
 use crate::shader::Shader;
 use crate::tensor::{Matrix, Rows};
+use crate::tuning::{Choice, Many};
 
 /// Workgroups that one dimension of a dispatch may have, on every device.
 const MOST_GROUPS: usize = 65_535;
@@ -45,15 +45,12 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// How products round and tile.
+/// How a product rounds and tiles.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProductStyle {
-    /// Tiles of products with many tokens are rounded to f16.
+    /// Operands of products with many tokens are rounded to f16.
     pub(crate) half: bool,
-    /// Cooperative matrices may be used.
-    pub(crate) cooperative: bool,
-    /// Threads of a workgroup along rows and along tokens.
-    pub(crate) tile: [u32; 2],
+    pub(crate) choice: Choice,
 }
 
 /// A norm's weights.
@@ -91,24 +88,28 @@ pub(crate) struct Scores {
     pub(crate) window: Option<usize>,
 }
 
-impl Device {
-    /// How products tile here; f32 throughout.
-    pub(crate) fn style(&self) -> ProductStyle {
-        ProductStyle {
-            half: false,
-            cooperative: true,
-            tile: [16, 16],
-        }
-    }
-}
-
 impl Recorder<'_> {
     fn lanes(&self) -> [(&'static str, u32); 1] {
         [("LANES", 64)]
     }
 
-    /// `y[t] = matrix · x[t] + bias`.
+    /// `y[t] = matrix · x[t] + bias`, in the way that is fastest here. Operands are rounded to f16
+    /// if `half`.
     pub(crate) fn product(
+        &mut self,
+        matrix: &Matrix,
+        x: Tokens<'_>,
+        bias: Option<&wgpu::Buffer>,
+        y: Tokens<'_>,
+        put: Put,
+        half: bool,
+    ) -> Result<(), EngineError> {
+        let choice = self.device.tuning.choice(matrix.weights, half);
+        self.product_in_style(matrix, x, bias, y, put, ProductStyle { half, choice })
+    }
+
+    /// The same in this `style`.
+    pub(crate) fn product_in_style(
         &mut self,
         matrix: &Matrix,
         x: Tokens<'_>,
@@ -119,28 +120,27 @@ impl Recorder<'_> {
     ) -> Result<(), EngineError> {
         let flags = u32::from(bias.is_some()) + if put == Put::Add { 2 } else { 0 };
         let weights = matrix.weights;
-        let [across, down] = style.tile;
+        let ProductStyle { half, choice } = style;
+        let [across, down] = choice.many.tile();
         let powers = &self.device.powers;
         let cooperative = powers
             .matrices
             .iter()
-            .find(|matrix| style.cooperative && matrix.half == style.half);
+            .find(|matrix| choice.many == Many::Cooperative && matrix.half == half);
         let (kernel, [rows_a_group, tokens_a_group]) = if x.count == 1 {
             let shader = Shader::Matvec {
                 weights,
                 subgroups: powers.subgroups,
             };
-            (self.device.kernel(shader, &self.lanes())?, [MATVEC_ROWS, 1])
+            let kernel = self.device.kernel(shader, &[("LANES", choice.lanes)])?;
+            (kernel, [MATVEC_ROWS, 1])
         } else if let Some(&matrix) = cooperative {
             let shader = Shader::GemmCoop { weights, matrix };
             let span = 4 * matrix.side as usize;
             let constants = [("SUBGROUP", powers.subgroup_lanes)];
             (self.device.kernel(shader, &constants)?, [span, span])
         } else {
-            let shader = Shader::Gemm {
-                weights,
-                half: style.half,
-            };
+            let shader = Shader::Gemm { weights, half };
             let kernel = self
                 .device
                 .kernel(shader, &[("ACROSS", across), ("DOWN", down)])?;
@@ -445,7 +445,7 @@ pub(crate) fn partial_values(heads: Heads) -> usize {
 }
 
 /// Workgroups in two dimensions, where one does not hold them.
-fn spread(groups: usize) -> [u32; 3] {
+pub(crate) fn spread(groups: usize) -> [u32; 3] {
     let across = groups.clamp(1, MOST_GROUPS);
     [across as u32, groups.div_ceil(across).max(1) as u32, 1]
 }

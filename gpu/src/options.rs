@@ -5,8 +5,9 @@ use std::num::NonZeroUsize;
 use engine::{EngineError, EngineOptions, NumberFormat, Numerics, OptionHelp};
 
 use crate::device::Opening;
+use crate::tuning::Tune;
 
-pub(crate) const HELP: [OptionHelp; 6] = [
+pub(crate) const HELP: [OptionHelp; 7] = [
     OptionHelp {
         key: "adapter",
         default: "the most capable",
@@ -32,6 +33,12 @@ pub(crate) const HELP: [OptionHelp; 6] = [
         key: "kernels",
         default: "fast",
         help: "fast: with subgroups and cooperative matrices where the GPU has them; plain: without",
+    },
+    OptionHelp {
+        key: "tune",
+        default: "once",
+        help: "measure which tiles make products fastest: once for each GPU and driver, again, or never; \
+               a GPU in software is not measured unless asked again",
     },
     OptionHelp {
         key: "ctx",
@@ -62,6 +69,16 @@ impl Options {
                     Some(other) => {
                         return Err(EngineError::invalid(format!(
                             "engine option `kernels={other}`: use one of fast, plain"
+                        )));
+                    }
+                },
+                tune: match options.get("tune") {
+                    None | Some("once") => Tune::Once,
+                    Some("again") => Tune::Again,
+                    Some("never") => Tune::Never,
+                    Some(other) => {
+                        return Err(EngineError::invalid(format!(
+                            "engine option `tune={other}`: use one of once, again, never"
                         )));
                     }
                 },

@@ -29,10 +29,16 @@ pub(crate) enum Shader {
     Top,
     /// Shows whether the driver computes loops.
     SelfTest,
+    /// Multiplications and additions alone.
+    RoofMultiplyAdd,
+    /// Products of cooperative matrices alone.
+    RoofMatrix { matrix: Matrix },
+    /// Reading and writing alone.
+    RoofCopy,
 }
 
 /// How a kernel finds the numbers of a matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Weights {
     F32,
     F16,
@@ -122,8 +128,8 @@ impl Shader {
             Self::Matvec { .. } | Self::Gemm { .. } | Self::GemmCoop { .. } => 3,
             Self::Norm { .. } | Self::Attention { .. } => 3,
             Self::Rope { .. } | Self::Embed { .. } | Self::Glu => 2,
-            Self::Merge | Self::Softmax { .. } | Self::Top => 1,
-            Self::SelfTest => 0,
+            Self::Merge | Self::Softmax { .. } | Self::Top | Self::RoofCopy => 1,
+            Self::SelfTest | Self::RoofMultiplyAdd | Self::RoofMatrix { .. } => 0,
         }
     }
 
@@ -188,6 +194,12 @@ impl Shader {
             }
             Self::Top => add(include_str!("kernels/top.wgsl")),
             Self::SelfTest => add(include_str!("kernels/self_test.wgsl")),
+            Self::RoofMultiplyAdd => add(include_str!("kernels/roof_multiply_add.wgsl")),
+            Self::RoofMatrix { matrix } => {
+                add(include_str!("kernels/roof_matrix.wgsl"));
+                parts.insert(0, matrix.names().into());
+            }
+            Self::RoofCopy => add(include_str!("kernels/roof_copy.wgsl")),
         }
         parts.join("\n")
     }
@@ -202,7 +214,14 @@ mod tests {
 
     /// Every kernel that may run.
     fn all() -> Vec<Shader> {
-        let mut shaders = vec![Shader::Merge, Shader::Glu, Shader::Top, Shader::SelfTest];
+        let mut shaders = vec![
+            Shader::Merge,
+            Shader::Glu,
+            Shader::Top,
+            Shader::SelfTest,
+            Shader::RoofMultiplyAdd,
+            Shader::RoofCopy,
+        ];
         for flag in [false, true] {
             shaders.extend([
                 Shader::Norm { subgroups: flag },
@@ -210,6 +229,10 @@ mod tests {
                 Shader::Rope { half: flag },
                 Shader::Attention { half: flag },
             ]);
+        }
+        for (side, half) in [(8, false), (8, true), (16, false), (16, true)] {
+            let matrix = Matrix { side, half };
+            shaders.push(Shader::RoofMatrix { matrix });
         }
         for weights in Weights::ALL {
             shaders.push(Shader::Embed { weights });
@@ -296,7 +319,7 @@ mod tests {
                     | Shader::Softmax { subgroups: true }
             );
             assert_eq!(has("simd_sum"), subgroups, "{shader:?}\n{source}");
-            let cooperative = matches!(shader, Shader::GemmCoop { .. });
+            let cooperative = matches!(shader, Shader::GemmCoop { .. } | Shader::RoofMatrix { .. });
             assert_eq!(
                 has("simdgroup_multiply_accumulate"),
                 cooperative,

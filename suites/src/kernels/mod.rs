@@ -14,7 +14,6 @@ use crate::settings::within;
 use crate::{
     Basis, Better, Cell, Comparison, Gate, Input, Measurement, Setting, Settings, Suite, SuiteError,
 };
-use cases::Case;
 use exact::exact;
 
 const SEED: Setting = Setting {
@@ -88,15 +87,32 @@ impl Suite for KernelsSuite {
             )
         })?;
         let cases = cases::all(extent.seed);
-        let total = cases.len() as u64 + speed::STEPS;
+        let mut roofs = match extent.repeats {
+            0 => Vec::new(),
+            _ => kernels.roofs()?,
+        };
+        let (judged, timed) = match extent.repeats {
+            0 => (cases.len(), 0),
+            _ => (cases.len() + roofs.len(), roofs.len() + speed::SHAPES),
+        };
+        let (judged, total) = (judged as u64, (judged + timed) as u64);
         let mut verdicts = Verdicts::default();
-        for (case, done) in cases.iter().zip(1..) {
-            verdicts.judge(case, check(kernels, &case.call())?);
+        let mut done = 0;
+        for case in &cases {
+            verdicts.judge(&case.name, &case.shape, check(kernels, &case.call())?);
+            done += 1;
+            (cell.progress)(done, total);
+        }
+        for roof in &mut roofs {
+            let outcome = outcome(&roof.kernel.run()?, |_| (f64::from(roof.expected), 0.0));
+            verdicts.judge(&format!("roof.{}", roof.name), "its work", outcome);
+            done += 1;
             (cell.progress)(done, total);
         }
         let mut measurements = verdicts.measurements();
         if extent.repeats > 0 {
-            measurements.extend(speed::measure(kernels, extent, cell, total)?);
+            let steps = (judged, total);
+            measurements.extend(speed::measure(kernels, roofs, extent, cell, steps)?);
         }
         Ok(measurements)
     }
@@ -147,9 +163,15 @@ fn check(kernels: &dyn Kernels, call: &KernelCall<'_>) -> Result<Outcome, Engine
             format!("{} values instead of {}", got.len(), exact.values.len()),
         ));
     }
+    let expected = |index| (exact.values[index], exact.bounds[index]);
+    Ok(outcome(&got, expected))
+}
+
+/// Holds `got` against the values `expected` at its places, each with its bound.
+fn outcome(got: &[f32], expected: impl Fn(usize) -> (f64, f64)) -> Outcome {
     let mut worst = (0.0, 0);
-    let expected = exact.values.iter().zip(&exact.bounds);
-    for (index, (&got, (&value, &bound))) in got.iter().zip(expected).enumerate() {
+    for (index, &got) in got.iter().enumerate() {
+        let (value, bound) = expected(index);
         let error = (f64::from(got) - value).abs();
         // Nothing allowed and nothing wrong is no error; NaN is an infinite one.
         let share = match error == 0.0 {
@@ -161,7 +183,7 @@ fn check(kernels: &dyn Kernels, call: &KernelCall<'_>) -> Result<Outcome, Engine
             worst = (share, index);
         }
     }
-    Ok(Outcome::Computed(worst.0, worst.1, got.len()))
+    Outcome::Computed(worst.0, worst.1, got.len())
 }
 
 /// The worst of every kernel, in order of their first cases.
@@ -177,11 +199,12 @@ struct Verdict {
 }
 
 impl Verdicts {
-    fn judge(&mut self, case: &Case, outcome: Outcome) {
-        let at = self.0.iter().position(|verdict| verdict.name == case.name);
+    /// Takes the outcome of case `name` of this `shape`.
+    fn judge(&mut self, name: &str, shape: &str, outcome: Outcome) {
+        let at = self.0.iter().position(|verdict| verdict.name == name);
         let at = at.unwrap_or_else(|| {
             self.0.push(Verdict {
-                name: case.name.clone(),
+                name: name.into(),
                 worst: 0.0,
                 place: String::new(),
                 values: 0,
@@ -196,7 +219,7 @@ impl Verdicts {
                 verdict.values += values as u64;
                 if share > verdict.worst {
                     verdict.worst = share;
-                    verdict.place = format!("worst at value {index} of {}", case.shape);
+                    verdict.place = format!("worst at value {index} of {shape}");
                 }
             }
         }
@@ -267,7 +290,11 @@ mod tests {
     fn worst(kernels: &dyn Kernels) -> Vec<(String, f64)> {
         let mut verdicts = Verdicts::default();
         for case in cases::all(3) {
-            verdicts.judge(&case, check(kernels, &case.call()).unwrap());
+            verdicts.judge(
+                &case.name,
+                &case.shape,
+                check(kernels, &case.call()).unwrap(),
+            );
         }
         let worst = verdicts.0.into_iter();
         worst.map(|verdict| (verdict.name, verdict.worst)).collect()

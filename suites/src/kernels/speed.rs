@@ -1,7 +1,6 @@
-//! How fast kernels are: operations and bytes a second, and which share that is of the fastest
-//! this engine was seen to do.
+//! How fast kernels are: operations and bytes a second, and which share that is of the roof.
 
-use engine::{EngineError, FailureKind, Kernels, NumberFormat};
+use engine::{EngineError, FailureKind, Kernels, NumberFormat, PreparedKernel, Roof};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use stats::{Interval, median, quantile_interval};
@@ -17,113 +16,179 @@ const LEAST_NS: f64 = 20e6;
 /// Most runs of a kernel in one timing.
 const MOST_RUNS: u32 = 1000;
 /// Timed shapes, for the progress bar.
-pub(super) const STEPS: u64 = 14;
+pub(super) const SHAPES: usize = 14;
 
-/// A timed shape.
+/// A kernel that is timed.
 struct Timed {
-    case: Case,
     name: String,
+    /// What it may round its operands to.
+    operands: NumberFormat,
     /// Multiplications and additions of a run.
     flop: f64,
     /// Bytes that a run must read and write.
     bytes: f64,
 }
 
-/// Times every shape.
-pub(super) fn measure(
-    kernels: &dyn Kernels,
-    extent: Extent,
-    cell: &mut Cell<'_>,
-    total: u64,
-) -> Result<Vec<Measurement>, EngineError> {
-    let mut results = Vec::new();
-    for (timed, done) in shapes(extent).into_iter().zip(total - STEPS + 1..) {
-        let samples = time(kernels, &timed, extent.repeats);
-        match samples {
-            Err(error) if error.kind() == FailureKind::Unsupported => {}
-            Err(error) => return Err(error),
-            Ok((samples, by_device)) => {
-                for (index, &value) in (0..).zip(&samples) {
-                    (cell.samples)(Sample {
-                        case: timed.name.clone().into(),
-                        metric: "run_ns".into(),
-                        unit: "ns".into(),
-                        index,
-                        value,
-                    });
-                }
-                results.push((timed, samples, by_device));
-            }
-        }
-        (cell.progress)(done, total);
-    }
-    // The roof: the most of each that any of these kernels reached.
-    let most = |amount: fn(&Timed) -> f64| {
-        let rates = results
-            .iter()
-            .filter_map(|(timed, samples, _)| Some(amount(timed) / median(&sorted(samples)).ok()?));
-        rates.fold(0.0, f64::max)
-    };
-    let (flop_roof, byte_roof) = (most(|timed| timed.flop), most(|timed| timed.bytes));
-    Ok(results
-        .iter()
-        .flat_map(|(timed, samples, by_device)| {
-            let clock = match by_device {
-                true => "by the device's clock",
-                false => "by the host's clock, launches included",
-            };
-            let rates = [
-                ("gflop_per_s", "GFLOP/s", timed.flop, flop_roof),
-                ("gb_per_s", "GB/s", timed.bytes, byte_roof),
-            ];
-            rates
-                .into_iter()
-                .flat_map(move |(metric, unit, amount, roof)| {
-                    let rate = rate(&timed.name, metric, unit, amount, samples);
-                    let share = Measurement::new(
-                        timed.name.clone(),
-                        format!("{metric}_share"),
-                        "%",
-                        Better::Higher,
-                        100.0 * rate.value / roof,
-                        rate.n,
-                    );
-                    let why = Some("of the fastest kernel of this run".into());
-                    let rate = Measurement {
-                        why: Some(clock.into()),
-                        headline: true,
-                        ..rate
-                    };
-                    [
-                        rate,
-                        Measurement {
-                            why,
-                            ..share.aside()
-                        },
-                    ]
-                })
-        })
-        .collect())
+/// Its timings.
+struct Timings {
+    timed: Timed,
+    /// Nanoseconds of a run.
+    ns: Vec<f64>,
+    by_device: bool,
 }
 
-/// Nanoseconds a run, and whether the device told them.
-fn time(
+/// What nothing can be faster than.
+struct Ceiling {
+    per_ns: f64,
+    because: String,
+}
+
+/// Times the `roofs` and every shape, of which `done` of `total` steps come before.
+pub(super) fn measure(
     kernels: &dyn Kernels,
-    timed: &Timed,
+    roofs: Vec<Roof<'_>>,
+    extent: Extent,
+    cell: &mut Cell<'_>,
+    (mut done, total): (u64, u64),
+) -> Result<Vec<Measurement>, EngineError> {
+    let (mut ceilings, mut reached) = (Vec::new(), Vec::new());
+    for mut roof in roofs {
+        let timed = Timed {
+            name: format!("roof.{}", roof.name),
+            operands: roof.operands,
+            flop: roof.flop,
+            bytes: roof.bytes,
+        };
+        ceilings.push(time(&mut *roof.kernel, timed, extent.repeats, cell)?);
+        done += 1;
+        (cell.progress)(done, total);
+    }
+    for (case, timed) in shapes(extent) {
+        match kernels.prepare(&case.call()) {
+            Err(error) if error.kind() == FailureKind::Unsupported => {}
+            Err(error) => return Err(error),
+            Ok(mut kernel) => reached.push(time(&mut *kernel, timed, extent.repeats, cell)?),
+        }
+        done += 1;
+        (cell.progress)(done, total);
+    }
+    let mut measurements = Vec::new();
+    for timings in &ceilings {
+        measurements.extend(timings.rates(|_, _| None));
+    }
+    for timings in &reached {
+        let ceiling = |amount: fn(&Timed) -> f64, operands| {
+            let same = |other: &&Timings| {
+                other.timed.operands == NumberFormat::F32 || Some(other.timed.operands) == operands
+            };
+            let highest = |among: &[Timings]| {
+                let rates = among
+                    .iter()
+                    .filter(same)
+                    .filter_map(|other| Some((other.rate(amount)?, &other.timed.name)));
+                rates
+                    .max_by(|a, b| a.0.total_cmp(&b.0))
+                    .map(|(rate, name)| (rate, name.clone()))
+            };
+            match highest(&ceilings) {
+                Some((per_ns, name)) if per_ns > 0.0 => Some(Ceiling {
+                    because: format!("of what `{name}` reached"),
+                    per_ns,
+                }),
+                _ => highest(&reached).map(|(per_ns, name)| Ceiling {
+                    because: format!("of the fastest kernel of this run, `{name}`"),
+                    per_ns,
+                }),
+            }
+        };
+        measurements.extend(timings.rates(ceiling));
+    }
+    Ok(measurements)
+}
+
+/// Times `kernel` and tells every timing.
+fn time(
+    kernel: &mut dyn PreparedKernel,
+    timed: Timed,
     repeats: usize,
-) -> Result<(Vec<f64>, bool), EngineError> {
-    let call = timed.case.call();
-    let mut kernel = kernels.prepare(&call)?;
+    cell: &mut Cell<'_>,
+) -> Result<Timings, EngineError> {
     // Warms up caches and clocks, and tells how many runs last long enough.
     kernel.time(1)?;
     let once = kernel.time(1)?;
     let runs = (LEAST_NS / once.total_ns.max(1.0)).ceil();
     let runs = (runs as u32).clamp(1, MOST_RUNS);
-    let mut samples = Vec::with_capacity(repeats);
-    for _ in 0..repeats {
-        samples.push(kernel.time(runs)?.total_ns / f64::from(runs));
+    let mut ns = Vec::with_capacity(repeats);
+    for index in 0..repeats as u64 {
+        let value = kernel.time(runs)?.total_ns / f64::from(runs);
+        ns.push(value);
+        (cell.samples)(Sample {
+            case: timed.name.clone().into(),
+            metric: "run_ns".into(),
+            unit: "ns".into(),
+            index,
+            value,
+        });
     }
-    Ok((samples, once.by_device))
+    Ok(Timings {
+        timed,
+        ns,
+        by_device: once.by_device,
+    })
+}
+
+impl Timings {
+    /// Amounts a nanosecond, by the median.
+    fn rate(&self, amount: fn(&Timed) -> f64) -> Option<f64> {
+        Some(amount(&self.timed) / median(&sorted(&self.ns)).ok()?)
+    }
+
+    /// Operations and bytes a second, where the kernel has any, and the share that is of the
+    /// `ceiling` over each.
+    fn rates(
+        &self,
+        ceiling: impl Fn(fn(&Timed) -> f64, Option<NumberFormat>) -> Option<Ceiling>,
+    ) -> Vec<Measurement> {
+        let timed = &self.timed;
+        let clock = match self.by_device {
+            true => "by the device's clock",
+            false => "by the host's clock, launches included",
+        };
+        let flop: fn(&Timed) -> f64 = |timed| timed.flop;
+        let bytes: fn(&Timed) -> f64 = |timed| timed.bytes;
+        let kinds = [
+            ("gflop_per_s", "GFLOP/s", flop, Some(timed.operands)),
+            ("gb_per_s", "GB/s", bytes, None),
+        ];
+        let mut measurements = Vec::new();
+        for (metric, unit, amount, operands) in kinds {
+            if amount(timed) == 0.0 {
+                continue;
+            }
+            let rate = rate(&timed.name, metric, unit, amount(timed), &self.ns);
+            let share = ceiling(amount, operands).map(|ceiling| {
+                let share = Measurement::new(
+                    timed.name.clone(),
+                    format!("{metric}_share"),
+                    "%",
+                    Better::Higher,
+                    100.0 * rate.value / ceiling.per_ns,
+                    rate.n,
+                );
+                Measurement {
+                    why: Some(ceiling.because),
+                    ..share.aside()
+                }
+            });
+            measurements.push(Measurement {
+                why: Some(clock.into()),
+                headline: true,
+                ..rate
+            });
+            measurements.extend(share);
+        }
+        measurements
+    }
 }
 
 /// Amounts a second over 10⁹, were each sample the time of one.
@@ -159,7 +224,7 @@ fn sorted(samples: &[f64]) -> Vec<f64> {
 
 /// Products of one and of many tokens in every format, attention of one and of many, and a stream
 /// through memory.
-fn shapes(extent: Extent) -> Vec<Timed> {
+fn shapes(extent: Extent) -> Vec<(Case, Timed)> {
     let mut rng = ChaCha8Rng::seed_from_u64(extent.seed);
     let rng = &mut rng;
     let size = extent.size;
@@ -173,12 +238,16 @@ fn shapes(extent: Extent) -> Vec<Timed> {
             let (block, block_bytes) = blocks::block(format);
             let weights = size * size / block * block_bytes;
             let kind = if tokens == 1 { "matvec" } else { "gemm" };
-            shapes.push(Timed {
-                case: Case::product(format, [size, size, tokens], Numbers::Random, operands, rng),
-                name: format!("{kind}.{format}"),
-                flop: 2.0 * (size * size * tokens) as f64,
-                bytes: (weights + 2 * 4 * size * tokens) as f64,
-            });
+            let shape = [size, size, tokens];
+            shapes.push((
+                Case::product(format, shape, Numbers::Random, operands, rng),
+                Timed {
+                    name: format!("{kind}.{format}"),
+                    operands,
+                    flop: 2.0 * (size * size * tokens) as f64,
+                    bytes: (weights + 2 * 4 * size * tokens) as f64,
+                },
+            ));
         }
     }
     for (name, kv, start, tokens) in [
@@ -197,19 +266,25 @@ fn shapes(extent: Extent) -> Vec<Timed> {
         let seen = (0..tokens).map(|token| start + token + 1).sum::<usize>();
         let element = if kv == NumberFormat::F16 { 2 } else { 4 };
         let (queries, cached) = (8 * 64 * tokens, 2 * 2 * 64 * (start + tokens));
-        shapes.push(Timed {
-            case: Case::attention(shape, kv, rng),
-            name: name.into(),
-            flop: 4.0 * (seen * 8 * 64) as f64,
-            bytes: (2 * 4 * queries + element * cached) as f64,
-        });
+        shapes.push((
+            Case::attention(shape, kv, rng),
+            Timed {
+                name: name.into(),
+                operands: NumberFormat::F32,
+                flop: 4.0 * (seen * 8 * 64) as f64,
+                bytes: (2 * 4 * queries + element * cached) as f64,
+            },
+        ));
     }
     let length = 4 * size * size;
-    shapes.push(Timed {
-        case: Case::swiglu(length, rng),
-        name: "stream".into(),
-        flop: 0.0,
-        bytes: 12.0 * length as f64,
-    });
+    shapes.push((
+        Case::swiglu(length, rng),
+        Timed {
+            name: "stream".into(),
+            operands: NumberFormat::F32,
+            flop: 0.0,
+            bytes: 12.0 * length as f64,
+        },
+    ));
     shapes
 }
