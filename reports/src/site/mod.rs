@@ -10,6 +10,7 @@ mod curves;
 mod folders;
 mod format;
 mod input;
+mod kernels;
 mod markdown;
 mod metric_page;
 mod output;

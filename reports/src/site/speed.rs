@@ -12,6 +12,16 @@ use crate::{CellRecord, Metric, RunRecord};
 struct View {
     title: &'static str,
     tables: Vec<Table>,
+    kernels: Vec<Kernels>,
+}
+
+/// The kernels of a run's engines.
+#[derive(Serialize)]
+struct Kernels {
+    title: String,
+    run: String,
+    link: Option<String>,
+    plots: Vec<Figure>,
 }
 
 #[derive(Serialize)]
@@ -47,7 +57,30 @@ pub(super) fn view(runs: &[RunHead], present: &[(usize, RunRecord)]) -> impl Ser
     View {
         title: "Speed",
         tables: tables.collect(),
+        kernels: present
+            .iter()
+            .filter_map(|(run, record)| of_kernels(&runs[*run], record))
+            .collect(),
     }
+}
+
+fn of_kernels(run: &RunHead, record: &RunRecord) -> Option<Kernels> {
+    let cells = record.cells.iter().filter(|cell| cell.suite == "kernels");
+    let plots: Vec<Figure> = cells
+        .filter_map(super::kernels::roofline)
+        .map(|plot| {
+            Figure::of(
+                &plot,
+                "lines: what this device was seen to do at most".into(),
+            )
+        })
+        .collect();
+    (!plots.is_empty()).then(|| Kernels {
+        title: heading(run),
+        run: run.when(),
+        link: run.link.clone(),
+        plots,
+    })
 }
 
 fn table(run: &RunHead, record: &RunRecord) -> Option<Table> {
