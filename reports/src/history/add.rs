@@ -215,18 +215,32 @@ impl Dimensions {
     }
 
     fn metric(&mut self, store: &mut Store, metric: &Metric) -> Result<i64, HistoryError> {
-        self.id(
-            store,
-            "metric",
-            ["name", "unit", "better", "headline", "ranks"],
-            [
-                Value::Text(Some(&metric.name)),
-                Value::Text(Some(&metric.unit)),
-                Value::Text(Some(metric.better.name())),
-                Value::Int(metric.headline.into()),
-                Value::Int(metric.ranks.into()),
-            ],
-        )
+        let columns = ["name", "unit", "better", "headline", "ranks", "basis"];
+        let basis = metric.basis.as_ref().map(|basis| json!(basis).to_string());
+        let [name, unit, better, headline, ranks, basis] = [
+            Value::Text(Some(&metric.name)),
+            Value::Text(Some(&metric.unit)),
+            Value::Text(Some(metric.better.name())),
+            Value::Int(metric.headline.into()),
+            Value::Int(metric.ranks.into()),
+            Value::Text(basis.as_deref()),
+        ];
+        match metric.basis {
+            Some(_) => {
+                let all = [name, unit, better, headline, ranks, basis];
+                self.id(store, "metric", columns, all)
+            }
+            // Found again in a history that is older than the column.
+            None => {
+                let [without @ .., _] = columns;
+                self.id(
+                    store,
+                    "metric",
+                    without,
+                    [name, unit, better, headline, ranks],
+                )
+            }
+        }
     }
 
     fn judgement(&mut self, store: &mut Store, metric: &Metric) -> Result<i64, HistoryError> {

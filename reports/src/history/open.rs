@@ -16,7 +16,10 @@ use super::store::{PATIENCE, Store};
 
 /// What has become of the schema, in order. Those that were released are never
 /// changed; a new version is a new file.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/1.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/1.sql"),
+    include_str!("migrations/2.sql"),
+];
 
 /// Opens the history at `url`; `create` makes it if there is none.
 pub(super) fn open(url: &str, create: bool) -> Result<Store, HistoryError> {

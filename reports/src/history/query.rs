@@ -131,7 +131,7 @@ pub(super) fn record(store: &mut Store, run: RunId) -> Result<RunRecord, History
     store.each(
         "SELECT point.cell_id, metric.name, metric.unit, metric.better, point.value, point.n, \
          point.ci_low, point.ci_high, judgement.confidence, judgement.gate, judgement.verdict, \
-         judgement.why, metric.headline, metric.ranks \
+         judgement.why, metric.headline, metric.ranks, metric.basis \
          FROM cell JOIN point ON point.cell_id = cell.id \
          JOIN metric ON metric.id = point.metric_id \
          JOIN judgement ON judgement.id = point.judgement_id \
@@ -152,8 +152,7 @@ pub(super) fn record(store: &mut Store, run: RunId) -> Result<RunRecord, History
                 why: row.optional_text(11)?,
                 headline: row.int(12)? != 0,
                 ranks: row.int(13)? != 0,
-                // Of use beside the samples alone, which stay in the run's folder.
-                basis: None,
+                basis: row.optional_text(14)?.map(|text| json(&text)).transpose()?,
             };
             if let Some(&place) = places.get(&row.int(0)?) {
                 cells[place].metrics.push(metric);

@@ -49,7 +49,7 @@ const CELLS: [&str; 15] = [
     "wall_s",
     "work",
 ];
-const POINTS: [&str; 15] = [
+const POINTS: [&str; 16] = [
     "run",
     "cell",
     "metric",
@@ -65,9 +65,12 @@ const POINTS: [&str; 15] = [
     "why",
     "headline",
     "ranks",
+    "basis",
 ];
+/// How many of them the first version wrote.
+const FIRST_POINTS: usize = 15;
 /// Columns of JSON, which a later version may write with more members.
-const OPEN: [&str; 4] = ["provenance", "options", "status", "work"];
+const OPEN: [&str; 5] = ["provenance", "options", "status", "work", "basis"];
 
 /// What became of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,7 +133,7 @@ fn write(store: &mut Store, folder: &Path) -> Result<(), HistoryError> {
 pub(super) fn import(store: &mut Store, folder: &Path) -> Result<Imported, HistoryError> {
     let mut runs = In::open(folder, "runs.csv", &RUNS)?;
     let mut cells = In::open(folder, "cells.csv", &CELLS)?;
-    let mut points = In::open(folder, "points.csv", &POINTS)?;
+    let mut points = In::open_of(folder, "points.csv", &[&POINTS, &POINTS[..FIRST_POINTS]])?;
     store.writing(|store| {
         let mut imported = Imported::default();
         let mut number = 0;
@@ -245,7 +248,10 @@ fn read_point(points: &In) -> Result<Metric, HistoryError> {
         why: optional(12)?,
         headline: points.parse(13)?,
         ranks: points.parse(14)?,
-        basis: None,
+        basis: match points.has(FIRST_POINTS) && optional(FIRST_POINTS)?.is_some() {
+            true => Some(points.json(FIRST_POINTS)?),
+            false => None,
+        },
     })
 }
 
@@ -315,6 +321,9 @@ fn point_row(run: u64, place: u64, metric: &Metric) -> [String; POINTS.len()] {
         optional(&metric.why),
         metric.headline.to_string(),
         metric.ranks.to_string(),
+        (metric.basis.as_ref())
+            .map(|basis| json!(basis).to_string())
+            .unwrap_or_default(),
     ]
 }
 
@@ -369,6 +378,11 @@ struct In {
 
 impl In {
     fn open(folder: &Path, name: &str, columns: &[&str]) -> Result<Self, HistoryError> {
+        Self::open_of(folder, name, &[columns])
+    }
+
+    /// Opens a table that has one of several layouts, the present one first.
+    fn open_of(folder: &Path, name: &str, layouts: &[&[&str]]) -> Result<Self, HistoryError> {
         let path = folder.join(name);
         let file = File::open(&path).map_err(HistoryError::io(&path))?;
         let reader = ReaderBuilder::new().has_headers(false).from_reader(file);
@@ -379,8 +393,10 @@ impl In {
             line: 1,
         };
         table.read()?;
-        if table.next.as_ref().is_none_or(|header| header != columns) {
-            return Err(table.malformed(&format!("the columns are not {}", columns.join(","))));
+        let is = |columns: &&[&str]| table.next.as_ref().is_some_and(|header| header == *columns);
+        if !layouts.iter().any(is) {
+            let columns = layouts[0].join(",");
+            return Err(table.malformed(&format!("the columns are not {columns}")));
         }
         table.read()?;
         Ok(table)
@@ -426,6 +442,10 @@ impl In {
             }
         }
         Ok(true)
+    }
+
+    fn has(&self, column: usize) -> bool {
+        self.next.as_ref().is_some_and(|row| row.len() > column)
     }
 
     fn text(&self, column: usize) -> Result<String, HistoryError> {

@@ -4,26 +4,12 @@ use std::fs;
 
 use harness_reports::history::{History, HistoryError};
 
-use crate::support::{Place, on_both, run, stored};
+use crate::support::{Place, meddle, on_both, run, stored};
 
 on_both! {
     a_history_that_is_not_there_is_not_made_by_opening
     a_later_schema_is_refused
     somebody_elses_tables_are_left_alone
-}
-
-/// Runs SQL behind the history's back.
-fn meddle(url: &str, sql: &str) {
-    match url.strip_prefix("sqlite:") {
-        Some(path) => rusqlite::Connection::open(path)
-            .unwrap()
-            .execute_batch(sql)
-            .unwrap(),
-        None => ::postgres::Client::connect(url, ::postgres::NoTls)
-            .unwrap()
-            .batch_execute(&format!("SET search_path TO harness; {sql}"))
-            .unwrap(),
-    }
 }
 
 fn a_history_that_is_not_there_is_not_made_by_opening(url: &str) {

@@ -8,3 +8,4 @@ mod concurrency;
 mod keeping;
 mod support;
 mod transfer;
+mod upgrade;

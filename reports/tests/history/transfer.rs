@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use harness_reports::history::{Filter, History, HistoryError, Imported};
-use harness_reports::{Better, Metric, RunRecord, Verdict};
+use harness_reports::{Basis, Better, Blocks, Metric, Paired, RunRecord, Statistic, Verdict};
 use proptest::prelude::*;
 
 use crate::support::{Place, on_both, run, stored};
@@ -144,6 +144,28 @@ fn an_export_replaces_nothing(url: &str) {
     assert_eq!(history.import(&out).unwrap(), Imported::default());
 }
 
+fn any_basis() -> impl Strategy<Value = Basis> {
+    let paired = |samples: String, cases, blocks| {
+        Basis::Paired(Paired {
+            samples,
+            cases,
+            statistic: Statistic::ExpMean,
+            blocks,
+        })
+    };
+    let blocks = prop_oneof![
+        any::<u64>().prop_map(Blocks::Length),
+        "[^\0]{0,4}".prop_map(Blocks::StartOf)
+    ];
+    let cases = proptest::collection::vec("[^\0]{0,4}", 0..3);
+    prop_oneof![
+        Just(Basis::Machine),
+        Just(Basis::Exact),
+        Just(Basis::Aside),
+        ("[^\0]{0,6}", cases, blocks).prop_map(move |(s, c, b)| paired(s, c, b)),
+    ]
+}
+
 fn any_metric() -> impl Strategy<Value = Metric> {
     let text = || proptest::option::of("[^\0]{1,12}");
     let real =
@@ -163,9 +185,15 @@ fn any_metric() -> impl Strategy<Value = Metric> {
         ("[^\0]{0,12}", "[^\0]{0,4}", better, verdict, text(), text()),
         (real(), real(), real(), real(), 0..=i64::MAX as u64),
         any::<(bool, bool)>(),
+        proptest::option::of(any_basis()),
     )
         .prop_map(
-            |((name, unit, better, verdict, gate, why), (a, b, c, d, n), (headline, ranks))| {
+            |(
+                (name, unit, better, verdict, gate, why),
+                (a, b, c, d, n),
+                (headline, ranks),
+                basis,
+            )| {
                 Metric {
                     name,
                     unit,
@@ -180,7 +208,7 @@ fn any_metric() -> impl Strategy<Value = Metric> {
                     why,
                     headline,
                     ranks,
-                    basis: None,
+                    basis,
                 }
             },
         )
