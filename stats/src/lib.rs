@@ -24,7 +24,8 @@
 //! | do enough queries meet a latency limit? | [`min_queries`], [`max_over_limit`] |
 //! | which samples are outliers? | [`TukeyFences`] |
 //! | where does the warm-up end? | [`warm_up`] |
-//! | where does a history change? | [`pelt`]; [`e_divisive`] where false alarms must be bounded strictly |
+//! | where does a history change? | [`pelt`]; [`e_divisive`] where false alarms must be bounded strictly; since when is it stable: [`last_segment`] |
+//! | is a new run, of many figures, like those before? | [`next_run`] |
 //!
 //! Every function is pure: no clock, no thread, no global state. Bootstraps
 //! and permutations are seeded: the same samples give the same resamples on every machine, and so the
@@ -57,6 +58,7 @@ mod interval;
 mod kendall;
 mod mann_whitney;
 mod multiplicity;
+mod next_run;
 mod order_statistic;
 mod outliers;
 mod paired_counts;
@@ -76,13 +78,14 @@ mod warm_up;
 pub use blocks::{BCA_FROM_BLOCKS, Block, RatioTest, ratio_interval, ratio_test};
 pub use bootstrap::{BootstrapOptions, bootstrap_interval};
 pub use change_points::{
-    ChangePoint, ChangePointOptions, Direction, e_divisive, level_change_p, pelt,
+    ChangePoint, ChangePointOptions, Direction, e_divisive, last_segment, level_change_p, pelt,
 };
 pub use error::StatsError;
 pub use interval::{Estimate, Interval, Method};
 pub use kendall::kendall_tau_b;
 pub use mann_whitney::{Alternative, MannWhitney, mann_whitney};
 pub use multiplicity::{benjamini_hochberg, holm};
+pub use next_run::{Margin, NextBound, NextFigure, NextRun, min_runs_before, next_run};
 pub use order_statistic::{
     min_samples_for_quantile, min_samples_for_quantile_interval, quantile_interval,
     quantile_upper_bound,

@@ -14,10 +14,20 @@ const MOST: f64 = 0.9;
 /// standard error in independent noise, `1/√n`.
 pub(super) fn inflation(series: &[f64], indices: &[usize]) -> f64 {
     let ranks = Ranks::new(series).doubled;
-    let (mut products, mut squares) = (0.0, 0.0);
     let segments = stretches(indices, series.len());
-    for stretch in &segments {
-        let ranks = &ranks[stretch.clone()];
+    let segments = segments.into_iter().map(|stretch| &ranks[stretch]);
+    variance_factor(segments, series.len())
+}
+
+/// The same for stretches of ranks, of which `independent` samples do not repeat what others tell.
+pub(crate) fn variance_factor<'a>(
+    stretches: impl Iterator<Item = &'a [usize]>,
+    independent: usize,
+) -> f64 {
+    let (mut products, mut squares) = (0.0, 0.0);
+    let (mut count, mut samples) = (0, 0);
+    for ranks in stretches {
+        (count, samples) = (count + 1, samples + ranks.len());
         let mean = ranks.iter().map(|&rank| rank as f64).sum::<f64>() / ranks.len() as f64;
         let from_mean: Vec<f64> = ranks.iter().map(|&rank| rank as f64 - mean).collect();
         products += from_mean.windows(2).map(|two| two[0] * two[1]).sum::<f64>();
@@ -26,10 +36,9 @@ pub(super) fn inflation(series: &[f64], indices: &[usize]) -> f64 {
     if squares == 0.0 {
         return 1.0;
     }
-    let n = series.len() as f64;
     let raw = products / squares;
-    let r = raw + segments.len() as f64 * (1.0 + 3.0 * raw.max(0.0)) / n;
-    if r < 1.0 / n.sqrt() {
+    let r = raw + f64::from(count) * (1.0 + 3.0 * raw.max(0.0)) / samples as f64;
+    if r < 1.0 / (independent as f64).sqrt() {
         return 1.0;
     }
     let r = r.min(MOST);

@@ -2,6 +2,7 @@
 
 mod dependence;
 mod divisive;
+mod last;
 mod level;
 mod pelt;
 
@@ -17,7 +18,9 @@ use crate::interval::Estimate;
 use crate::permutation::PermutationOptions;
 use crate::shift::hodges_lehmann;
 
+pub(crate) use dependence::variance_factor;
 pub use divisive::e_divisive;
+pub use last::last_segment;
 pub use level::level_change_p;
 pub use pelt::pelt;
 

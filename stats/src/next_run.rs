@@ -1,0 +1,199 @@
+use crate::change_points::variance_factor;
+use crate::error::{StatsError, check_alpha, check_finite, finite};
+use crate::order_statistic::ROUNDING;
+use crate::percentile::interpolated;
+use crate::ranks::Ranks;
+use crate::summary::{sample_std, scaled_mad};
+
+/// A figure of a run, to be held against the same figure of runs before it. The larger, the worse.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NextFigure<'a> {
+    /// Its values in the runs before, in their order.
+    pub past: &'a [f64],
+    /// Its value now.
+    pub next: f64,
+    /// A smaller excess over the centre does not matter.
+    pub margin: Margin,
+}
+
+/// An excess that matters.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Margin {
+    /// A share of the centre's size.
+    OfCentre(f64),
+    /// In the unit of the figure.
+    Absolute(f64),
+}
+
+/// What a run was held against.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NextRun {
+    /// By how much each p-value was multiplied because neighbouring runs depend on each other.
+    pub dependence: f64,
+    /// One a figure, in the order given.
+    pub bounds: Vec<NextBound>,
+}
+
+/// What a figure was held against.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NextBound {
+    /// The median of all runs, the new one among them.
+    pub centre: f64,
+    /// The largest value that would have been let pass.
+    pub limit: f64,
+    /// The p-value, adjusted for all figures.
+    pub p: f64,
+    /// Whether the figure is over its limit.
+    pub over: bool,
+}
+
+/// The fewest runs before that [`next_run`] can hold a run against: the new one is the worst of
+/// `n + 1` with probability `1/(n + 1)`, so `n = ⌈dependence/alpha⌉ - 1`. 19 at 5 %, if runs do
+/// not depend on each other.
+///
+/// # Errors
+/// [`StatsError::BadAlpha`].
+///
+/// ```
+/// assert_eq!(harness_stats::min_runs_before(0.05, 1.0)?, 19);
+/// assert_eq!(harness_stats::min_runs_before(0.01, 1.0)?, 99);
+/// # Ok::<(), harness_stats::StatsError>(())
+/// ```
+pub fn min_runs_before(alpha: f64, dependence: f64) -> Result<usize, StatsError> {
+    check_alpha(alpha)?;
+    let runs = dependence.max(1.0) / alpha * (1.0 - ROUNDING);
+    Ok((runs.ceil() as usize).saturating_sub(1).max(1))
+}
+
+/// Upper prediction bounds for all figures of the next run at once: if it is a run like those
+/// before, *any* figure is over its bound with probability `alpha` at most.
+///
+/// A figure's excess over the median of all `n + 1` runs, the new one among them, counts in units
+/// of their scaled MAD (of their standard deviation, where more than half are equal), and as
+/// nothing where it is below the figure's margin. A run is as bad as its worst figure. If nothing
+/// has changed the `n + 1` runs are exchangeable, and each is the worst with the same probability,
+/// whatever the distributions of the figures and however these depend on each other: with
+/// `k = ⌊alpha (n + 1)⌋`, the new run is worse than the `k`-th worst of those before
+/// with probability `alpha` at most. That one's badness is the bound of every figure, and the
+/// p-value of a figure is the share of runs as bad as the figure is.
+///
+/// For one figure this is the classical bound for one future observation, the `k`-th largest value
+/// (G. J. Hahn, W. Q. Meeker, *Statistical Intervals*, 1991, §5.4; S. S. Wilks 1941). For many it
+/// is a conformal prediction region (V. Vovk, A. Gammerman, G. Shafer, *Algorithmic Learning in a
+/// Random World*, 2005, ch. 2) with the largest statistic of P. H. Westfall and S. S. Young (1993),
+/// which holds too if some figures have changed: a bound is never lower for the others' sake.
+/// Bounds by figure would need `n ≥ m/alpha - 1` runs for `m` figures (9,999 for 500).
+///
+/// Runs that depend on their neighbours are exchangeable only nearly (V. Chernozhukov, K. Wüthrich,
+/// Y. Zhu, COLT 2018): the last of a drifting series is too often its worst. p-values are
+/// multiplied by `√((1 + r)/(1 - r))` for the correlation `r` of neighbouring runs' ranks, if
+/// it is larger than its standard error `1/√n`. The root is empirical: it is what AR(1) noise of 0.3
+/// and 0.6 was seen to need (`docs/src/statistics.md`).
+///
+/// Cost: `m n log n`.
+///
+/// # Errors
+/// [`StatsError::TooFew`] below [`min_runs_before`]; [`StatsError::LengthMismatch`] for figures of
+/// unequal numbers of runs; [`StatsError::Empty`] without figures, [`StatsError::NotFinite`],
+/// [`StatsError::BadAlpha`], [`StatsError::StatisticNotFinite`] on overflow.
+///
+/// ```
+/// use harness_stats::{Margin, NextFigure, next_run};
+///
+/// let past: Vec<f64> = (0..24).map(|night| 100.0 + f64::from(night * 7 % 11) / 10.0).collect();
+/// let figure = |next| NextFigure { past: &past, next, margin: Margin::OfCentre(0.02) };
+/// let held = next_run(&[figure(101.2), figure(104.0)], 0.05)?;
+/// assert!(!held.bounds[0].over && held.bounds[1].over);
+/// assert_eq!(held.bounds[1].p, 1.0 / 25.0);
+/// # Ok::<(), harness_stats::StatsError>(())
+/// ```
+pub fn next_run(figures: &[NextFigure<'_>], alpha: f64) -> Result<NextRun, StatsError> {
+    check_alpha(alpha)?;
+    let n = figures.first().ok_or(StatsError::Empty)?.past.len();
+    for figure in figures {
+        check_finite(figure.past)?;
+        check_finite(&[figure.next]).map_err(|_| StatsError::NotFinite { index: n })?;
+        if figure.past.len() != n {
+            return Err(StatsError::LengthMismatch {
+                left: n,
+                right: figure.past.len(),
+            });
+        }
+    }
+    let dependence = dependence(figures, n);
+    let needed = min_runs_before(alpha, dependence)?;
+    if n < needed {
+        return Err(StatsError::TooFew { n, needed });
+    }
+    let scored: Vec<Scored> = (figures.iter().map(Scored::new)).collect::<Result<_, _>>()?;
+    let mut worst: Vec<f64> = (0..n)
+        .map(|run| (scored.iter()).fold(0.0, |worst, figure| figure.scores[run].max(worst)))
+        .collect();
+    worst.sort_by(|a, b| b.total_cmp(a));
+    let allowed = alpha * (1.0 + ROUNDING) * (n + 1) as f64 / dependence;
+    let critical = worst[(allowed as usize).clamp(1, n) - 1];
+    let bounds = scored.iter().map(|figure| {
+        // The same number of deviations of two figures is not quite the same number.
+        let score = figure.scores[n] * (1.0 - ROUNDING);
+        let as_bad = worst.partition_point(|worst| *worst >= score);
+        NextBound {
+            centre: figure.centre,
+            limit: figure.centre + (critical * figure.scale).max(figure.margin),
+            p: (dependence * (1 + as_bad) as f64 / (n + 1) as f64).min(1.0),
+            over: score > critical,
+        }
+    });
+    Ok(NextRun {
+        dependence,
+        bounds: bounds.collect(),
+    })
+}
+
+/// A figure of all runs, the new one last, on the scale that all figures share.
+struct Scored {
+    centre: f64,
+    scale: f64,
+    margin: f64,
+    scores: Vec<f64>,
+}
+
+impl Scored {
+    fn new(figure: &NextFigure<'_>) -> Result<Self, StatsError> {
+        let mut values = figure.past.to_vec();
+        values.push(figure.next);
+        let mut sorted = values.clone();
+        sorted.sort_by(f64::total_cmp);
+        let centre = interpolated(&sorted, 0.5);
+        let scale = match scaled_mad(&sorted)? {
+            0.0 => sample_std(&sorted)?,
+            mad => mad,
+        };
+        let margin = match figure.margin {
+            Margin::OfCentre(share) => share * centre.abs(),
+            Margin::Absolute(excess) => excess,
+        };
+        let score = |value: &f64| match value - centre {
+            excess if excess > 0.0 && excess >= margin => finite(excess / scale),
+            _ => Ok(0.0),
+        };
+        Ok(Self {
+            centre,
+            scale,
+            margin,
+            scores: values.iter().map(score).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// What p-values are to be multiplied by.
+fn dependence(figures: &[NextFigure<'_>], n: usize) -> f64 {
+    let ranks: Vec<Vec<usize>> = (figures.iter())
+        .map(|figure| Ranks::new(figure.past).doubled)
+        .collect();
+    // Figures of a run depend on each other, and may be worth no more than one series.
+    variance_factor(ranks.iter().map(Vec::as_slice), n).sqrt()
+}
+
+#[cfg(test)]
+#[path = "next_run_tests.rs"]
+mod tests;
