@@ -1,18 +1,14 @@
 //! `harness compare`: what changed from some runs to others.
 
-use std::collections::HashSet;
-use std::fs;
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use reports::StoredRun;
 use reports::compare::{self, Adjust, Comparison, Options, Outcome};
 use reports::render::Style;
 
 use crate::args::{AdjustArgument, CompareArguments, RunFormat, RunList};
 use crate::exit::Exit;
-use crate::{turns, verdict};
+use crate::{sides, turns};
 
 pub(crate) fn compare(arguments: &CompareArguments) -> Result<Exit> {
     ensure!(
@@ -38,8 +34,7 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<Exit> {
     if !arguments.make.is_empty() {
         make(arguments)?;
     }
-    let base = runs(arguments.first.0.iter().chain(&arguments.base))?;
-    let head = runs(arguments.second.0.iter().chain(&arguments.head))?;
+    let [base, head] = sides::of(arguments)?;
     let comparison = compare::compare(&base, &head, options)?;
     print(&comparison, arguments)?;
     Ok(match comparison.count(Outcome::Regressed) {
@@ -72,61 +67,6 @@ fn make(arguments: &CompareArguments) -> Result<()> {
         },
     ];
     turns::make(sides, arguments.runs.into(), &arguments.make)
-}
-
-/// The records of one side.
-fn runs<'a>(folders: impl Iterator<Item = &'a PathBuf>) -> Result<Vec<StoredRun>> {
-    let mut seen = HashSet::new();
-    let mut all = Vec::new();
-    for folder in folders {
-        for folder in records(folder)? {
-            let run = open(&folder)?;
-            let path = folder.canonicalize().unwrap_or_else(|_| folder.clone());
-            let name = folder.display();
-            ensure!(
-                seen.insert(path),
-                "{name} is given twice on one side; a run counts once"
-            );
-            all.push(run);
-        }
-    }
-    Ok(all)
-}
-
-/// The folder itself, or, if it is no record but holds some, those.
-fn records(folder: &Path) -> Result<Vec<PathBuf>> {
-    let is_record = |folder: &Path| folder.join("run.json").is_file();
-    if is_record(folder) || !folder.is_dir() {
-        return Ok(vec![folder.into()]);
-    }
-    let shown = folder.display();
-    let read = || format!("cannot read {shown}");
-    let mut held = Vec::new();
-    for entry in fs::read_dir(folder).with_context(read)? {
-        let path = entry.with_context(read)?.path();
-        if is_record(&path) {
-            held.push(path);
-        }
-    }
-    ensure!(!held.is_empty(), "{shown} is no run record and holds none");
-    held.sort();
-    Ok(held)
-}
-
-/// A record whose figures say what they rest on: those of an older harness did not.
-fn open(folder: &Path) -> Result<StoredRun> {
-    let mut run = StoredRun::open(folder)?;
-    for cell in &mut run.record.cells {
-        let Some(suite) = suites::find(&cell.suite) else {
-            continue;
-        };
-        for metric in &mut cell.metrics {
-            if metric.basis.is_none() {
-                metric.basis = suite.basis().map(verdict::recorded);
-            }
-        }
-    }
-    Ok(run)
 }
 
 fn print(comparison: &Comparison, arguments: &CompareArguments) -> Result<()> {

@@ -22,6 +22,7 @@ mod provenance;
 mod quantize;
 mod report;
 mod run;
+mod sides;
 mod turns;
 mod verdict;
 

@@ -6,18 +6,27 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
-use super::RunFormat;
+use super::{HistoryPart, RunFormat};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = COMPARE_HELP)]
 pub(crate) struct CompareArguments {
-    /// Runs of the one build: folders of records, or a folder that holds such, with commas between
+    /// Runs of the one build: folders of records, or a folder that holds such, with commas between;
+    /// or a revision in a history
     #[arg(value_name = "BASE")]
     pub(crate) first: RunList,
 
     /// Runs of the other build
     #[arg(value_name = "HEAD")]
     pub(crate) second: RunList,
+
+    /// History that revisions are looked up in: sqlite:PATH or
+    /// postgres://USER:PASSWORD@HOST/DATABASE [default: HARNESS_HISTORY or .harness/history.db]
+    #[arg(long, value_name = "URL", conflicts_with = "make")]
+    pub(crate) history: Option<String>,
+
+    #[command(flatten, next_help_heading = "Parts of a history, or of runs")]
+    pub(crate) part: HistoryPart,
 
     /// Another run of the one build, repeatable
     #[arg(long, value_name = "RUN")]
@@ -102,7 +111,14 @@ Exit codes:
 
   What an engine answers does not differ, and one run a side will do:
 
-    harness compare base head";
+    harness compare base head
+
+Revisions:
+  What is no folder is a commit, or the beginning of its hash, of which the history has runs; with
+  -dirty behind it, the runs of a work tree that differed from it. All of its runs are taken that were
+  made on a machine that both sides have, each as one observation:
+
+    harness compare --history postgres://ci@db/harness --branch main 3f2a1c0 9bd0e2f";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AdjustArgument {

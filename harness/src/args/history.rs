@@ -55,13 +55,20 @@ pub(crate) struct HistoryListArguments {
 /// Which part of a history is wanted.
 #[derive(Debug, Args)]
 pub(crate) struct HistoryFilter {
-    /// Runs of this branch
-    #[arg(long, value_name = "BRANCH")]
-    branch: Option<String>,
+    #[command(flatten)]
+    part: HistoryPart,
 
     /// Runs of this commit; its beginning will do
     #[arg(long, value_name = "COMMIT")]
     revision: Option<String>,
+}
+
+/// Which part of a history is wanted, whatever the commit.
+#[derive(Debug, Args)]
+pub(crate) struct HistoryPart {
+    /// Runs of this branch
+    #[arg(long, value_name = "BRANCH")]
+    branch: Option<String>,
 
     /// Runs on this machine, by fingerprint (see `harness machine`)
     #[arg(long, value_name = "FINGERPRINT")]
@@ -83,8 +90,16 @@ pub(crate) struct HistoryFilter {
 impl From<&HistoryFilter> for Filter {
     fn from(arguments: &HistoryFilter) -> Self {
         Self {
-            branch: arguments.branch.clone(),
             revision: arguments.revision.clone(),
+            ..Self::from(&arguments.part)
+        }
+    }
+}
+
+impl From<&HistoryPart> for Filter {
+    fn from(arguments: &HistoryPart) -> Self {
+        Self {
+            branch: arguments.branch.clone(),
             machine: arguments.machine.clone(),
             engine: arguments.engine.clone(),
             model: arguments.model.clone(),

@@ -4,7 +4,7 @@ use crate::Basis;
 
 /// What a shift is measured by.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Effect {
+pub(crate) enum Effect {
     /// Per cent of the figure.
     Relative,
     /// Percentage points of a share, of which the unit has so many.
@@ -12,7 +12,7 @@ pub(super) enum Effect {
 }
 
 impl Effect {
-    pub(super) fn of(unit: &str) -> Self {
+    pub(crate) fn of(unit: &str) -> Self {
         match unit {
             "%" | "pp" => Effect::Points(1.0),
             "share" | "bool" | "probability" => Effect::Points(100.0),
@@ -20,7 +20,7 @@ impl Effect {
         }
     }
 
-    pub(super) fn unit(self) -> &'static str {
+    pub(crate) fn unit(self) -> &'static str {
         match self {
             Effect::Relative => "%",
             Effect::Points(_) => "pp",
@@ -28,7 +28,7 @@ impl Effect {
     }
 
     /// The size of a shift from `base`; none where there is nothing to take per cent of.
-    pub(super) fn size(self, shift: f64, base: f64) -> Option<f64> {
+    pub(crate) fn size(self, shift: f64, base: f64) -> Option<f64> {
         let size = match self {
             Effect::Relative if shift == 0.0 => 0.0,
             Effect::Relative => 100.0 * shift / base.abs(),
@@ -39,7 +39,7 @@ impl Effect {
 
     /// Whether a shift reaches the threshold. Per cent are taken of the smaller figure, so that it
     /// does not matter which of the two came first.
-    pub(super) fn matters(self, shift: f64, base: f64, head: f64, threshold: f64) -> bool {
+    pub(crate) fn matters(self, shift: f64, base: f64, head: f64, threshold: f64) -> bool {
         match self {
             Effect::Relative => 100.0 * shift.abs() >= threshold * base.abs().min(head.abs()),
             Effect::Points(points) => points * shift.abs() >= threshold,
@@ -48,10 +48,10 @@ impl Effect {
 }
 
 /// Effects that matter unless the user says otherwise, in per cent or points.
-pub(super) struct Threshold;
+pub(crate) struct Threshold;
 
 impl Threshold {
-    pub(super) fn of(basis: Option<&Basis>) -> f64 {
+    pub(crate) fn of(basis: Option<&Basis>) -> f64 {
         match basis {
             // A slowdown of 5 % is to be found; a threshold of 5 would miss it half of the time.
             Some(Basis::Machine) => 2.0,

@@ -160,17 +160,29 @@ pub(super) fn find(pair: &Pair<'_>, alpha: f64) -> Result<Finding, String> {
             let (a, b) = (middle(&pair.base), middle(&pair.head));
             Ok(exact(b.unwrap_or(f64::NAN) - a.unwrap_or(f64::NAN)))
         }
-        Some(Basis::Paired(paired)) => {
-            of_samples(paired, first(&pair.base)?, first(&pair.head)?, alpha)
-        }
+        Some(Basis::Paired(paired)) => match (sampled(&pair.base), sampled(&pair.head)) {
+            (Ok(base), Ok(head)) => of_samples(paired, base, head, alpha),
+            (Err(gone), _) | (_, Err(gone)) => intervals(pair, alpha)
+                .map(|finding| Finding {
+                    note: Some(format!("by both intervals, as if independent: {gone}")),
+                    ..finding
+                })
+                .map_err(|_| format!("it differs, and {gone}; compare the run records")),
+        },
         Some(Basis::Aside) | None => intervals(pair, alpha),
     }
 }
 
-/// The first run that has the figure: what an engine answers is the same in all.
-fn first<'a>(side: &[Seen<'a>]) -> Result<Seen<'a>, String> {
-    let having = side.iter().find(|seen| seen.metric.value.is_some());
-    having.copied().ok_or_else(|| "no run has it".into())
+/// The first run that has the figure, and its samples at hand: what an engine answers is the same
+/// in all.
+fn sampled<'a>(side: &[Seen<'a>]) -> Result<Seen<'a>, String> {
+    let having = || side.iter().filter(|seen| seen.metric.value.is_some());
+    let at_hand = having().find(|seen| !seen.run.samples.is_empty());
+    at_hand.copied().ok_or_else(|| {
+        let folder = having().next().map(|seen| seen.run.folder.display());
+        let folder = folder.map(|folder| folder.to_string()).unwrap_or_default();
+        format!("its samples are not in {folder} any more")
+    })
 }
 
 fn exact(shift: f64) -> Finding {

@@ -9,6 +9,7 @@
 //! [`Basis`]: crate::Basis
 
 mod adjust;
+mod alike;
 mod effect;
 mod evidence;
 mod pairs;
@@ -25,7 +26,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Better, GitRevision, StoredRun};
 pub use adjust::Adjust;
-use effect::{Effect, Threshold};
+pub use alike::keep_alike;
+pub(crate) use effect::{Effect, Threshold};
 use evidence::Finding;
 pub use evidence::Method;
 use pairs::Pair;
@@ -197,7 +199,8 @@ pub fn compare(
         if side.is_empty() {
             return Err(CompareError::Empty(name));
         }
-        if let Some(run) = side.iter().find(|run| !seen.insert(&run.folder)) {
+        // Runs of a history may all have been made in one folder, one after the other.
+        if let Some(run) = (side.iter()).find(|run| !seen.insert((&run.folder, &run.sha256))) {
             return Err(CompareError::Twice(run.folder.clone()));
         }
     }

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::HistoryError;
 use super::add::nanoseconds;
 use super::store::Value;
+use crate::{ModelRecord, RunRecord};
 
 /// Which part of a history is wanted; a field that is `None` admits everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,6 +78,26 @@ impl Filter {
             }
         }
         Ok(all)
+    }
+
+    /// Leaves of a record the cells of the wanted engine and model, and of those the wanted
+    /// metrics.
+    pub fn restrict(&self, record: &mut RunRecord) {
+        let models = &record.provenance.models;
+        record.cells.retain(|cell| {
+            let engine = &cell.engine;
+            let named = |model: &&ModelRecord| model.sha256 == cell.model_sha256;
+            let name = models.iter().find(named).map(|model| &model.name);
+            let of_engine = (self.engine.as_ref())
+                .is_none_or(|wanted| engine.spec == *wanted || engine.id == *wanted);
+            let of_model = (self.model.as_ref()).is_none_or(|wanted| {
+                name == Some(wanted) || cell.model_sha256.starts_with(wanted.as_str())
+            });
+            of_engine && of_model
+        });
+        for cell in &mut record.cells {
+            cell.metrics.retain(|metric| self.admits(&metric.name));
+        }
     }
 
     /// Whether a metric of this name is wanted.

@@ -21,6 +21,7 @@ mod filter;
 mod open;
 mod prune;
 mod query;
+mod revision;
 mod store;
 mod transfer;
 
@@ -32,6 +33,7 @@ use jiff::Timestamp;
 pub use self::error::HistoryError;
 pub use self::filter::Filter;
 pub use self::prune::Retention;
+pub use self::revision::RevisionError;
 use self::store::Store;
 pub use self::transfer::Imported;
 use crate::{Better, RunRecord, StoredRun, Tally, Verdict};

@@ -6,6 +6,7 @@
 mod addresses;
 mod concurrency;
 mod keeping;
+mod revisions;
 mod support;
 mod transfer;
 mod upgrade;
