@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use suites::{Settings, Suite};
 use toml::{Table, Value};
 
+use crate::past::AgainstHistory;
 use crate::run::limits;
 use crate::verdict::UserGate;
 
@@ -26,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) budget: Option<Duration>,
     pub(crate) stall: Option<Duration>,
     pub(crate) memory_limit: Option<u64>,
+    /// What runs are held against.
+    pub(crate) history: Option<AgainstHistory>,
     /// Settings by suite.
     settings: BTreeMap<&'static str, Settings>,
 }
@@ -73,6 +76,10 @@ impl Config {
                 ("baseline" | "model" | "fallback" | "budget" | "stall" | "memory_limit", _) => {
                     bail!("`{key}` must be a string")
                 }
+                ("history", Value::Table(table)) => {
+                    config.history = Some(AgainstHistory::read(table)?);
+                }
+                ("history", _) => bail!("`history` must be a table: [history]"),
                 (suite, Value::Table(settings)) => {
                     let suite = find_suite(suite)?;
                     for (key, value) in settings {
@@ -81,7 +88,7 @@ impl Config {
                 }
                 (key, _) => bail!(
                     "`{key}` is none of suites, engines, baseline, model, gates, fallback, budget, \
-                     stall, memory_limit or a suite's table"
+                     stall, memory_limit, history or a suite's table"
                 ),
             }
         }
@@ -179,6 +186,12 @@ mod tests {
             ("[parity]\nctx = [1]", "ctx"),
             ("budget = \"soon\"", "soon"),
             ("memory_limit = 2", "must be a string"),
+            ("history = true", "[history]"),
+            ("[history]\nurl = 3", "history.url"),
+            ("[history]\nalpha = 2", "history.alpha"),
+            ("[history]\nalpha = \"a\"", "a number"),
+            ("[history]\nthreshold_pct = -1", "history.threshold_pct"),
+            ("[history]\nmetrics = 3", "history.metrics"),
         ] {
             let error = format!("{:#}", read(text).unwrap_err());
             assert!(error.contains(word), "{error}");

@@ -17,6 +17,7 @@ mod history;
 mod list;
 mod merge;
 mod model;
+mod past;
 mod plan;
 mod provenance;
 mod quantize;

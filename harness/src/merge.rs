@@ -19,12 +19,15 @@ use suites::{Series, Settings, Shard, Suite};
 use crate::args::MergeArguments;
 use crate::config::find_suite;
 use crate::exit::Exit;
+use crate::past::AgainstHistory;
+use crate::provenance::command_line;
 use crate::run::{exit, print, unanswered};
 use crate::verdict::{self, UserGate};
 
 pub(crate) fn merge(arguments: &MergeArguments) -> Result<Exit> {
     let runs = runs(arguments)?;
-    let provenance = provenance(&runs)?;
+    let mut provenance = provenance(&runs)?;
+    let against = against_history(arguments, &mut provenance)?;
     let gates: Vec<UserGate> = (provenance.gates.iter())
         .map(|gate| gate.parse())
         .collect::<Result<_>>()?;
@@ -55,6 +58,16 @@ pub(crate) fn merge(arguments: &MergeArguments) -> Result<Exit> {
             (owner.cell.clone(), owner.samples.to_vec())
         });
     }
+    if let Some(against) = against {
+        let mut judged = RunRecord {
+            cells: cells.iter().map(|(cell, _)| cell.clone()).collect(),
+            ..record.clone()
+        };
+        against.hold(&mut judged)?;
+        for ((cell, _), judged) in cells.iter_mut().zip(judged.cells) {
+            *cell = judged;
+        }
+    }
     let mut writer = RunWriter::create(&arguments.out, record)?;
     for (cell, samples) in cells {
         let rows: Vec<SampleRow<'_>> = samples.iter().map(|sample| row(&cell, sample)).collect();
@@ -66,6 +79,29 @@ pub(crate) fn merge(arguments: &MergeArguments) -> Result<Exit> {
     print(writer.record(), arguments.format)?;
     anstream::eprintln!("record: {}", arguments.out.display());
     Ok(exit(writer.record().tally()).max(unanswered(&gates, writer.record())))
+}
+
+/// What the whole run is held against: as the shards say, but where the command line says else.
+fn against_history(
+    arguments: &MergeArguments,
+    provenance: &mut Provenance,
+) -> Result<Option<AgainstHistory>> {
+    let branch = &arguments.history_branch;
+    if provenance.history.is_none() && arguments.history.is_none() {
+        ensure!(
+            branch.is_none(),
+            "--history-branch belongs to --history URL; add that"
+        );
+        return Ok(None);
+    }
+    let gate = provenance.history.get_or_insert_default();
+    if branch.is_some() {
+        gate.branch.clone_from(branch);
+    }
+    Ok(Some(AgainstHistory {
+        url: arguments.history.clone(),
+        gate: gate.clone(),
+    }))
 }
 
 /// All shards of one run, in order.
@@ -132,6 +168,7 @@ fn provenance(runs: &[StoredRun]) -> Result<Provenance> {
             ("project revision", revision(ours) == revision(theirs)),
             ("settings", ours.settings == theirs.settings),
             ("gates", ours.gates == theirs.gates),
+            ("gate against history", ours.history == theirs.history),
             ("seeds", ours.seeds == theirs.seeds),
             ("baseline", ours.baseline == theirs.baseline),
             ("plan", ours.plan == theirs.plan),
@@ -156,7 +193,7 @@ fn provenance(runs: &[StoredRun]) -> Result<Provenance> {
         ended: provenance.ended,
     });
     Ok(Provenance {
-        command_line: std::env::args().collect(),
+        command_line: command_line(),
         started: all().map(|p| p.started).min().unwrap_or(ours.started),
         ended: all().filter_map(|p| p.ended).max(),
         shard: None,

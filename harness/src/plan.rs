@@ -10,6 +10,7 @@ use suites::{Defaults, Input, Settings, Shard, Suite};
 
 use crate::args::RunArguments;
 use crate::config::{self, Config};
+use crate::past::AgainstHistory;
 use crate::run::limits::Limits;
 use crate::verdict::UserGate;
 use crate::{engines, model};
@@ -41,6 +42,8 @@ pub(crate) struct Plan {
     /// What takes over from an engine that failed.
     pub(crate) fallback: Option<PlannedEngine>,
     pub(crate) gates: Vec<UserGate>,
+    /// What the run is held against.
+    pub(crate) history: Option<AgainstHistory>,
     pub(crate) shard: Shard,
     pub(crate) limits: Limits,
 }
@@ -80,6 +83,7 @@ impl Plan {
         for text in &arguments.gates {
             config.gates.push(text.parse()?);
         }
+        let history = against_history(arguments, &mut config)?;
         let suites = suites(arguments, &config)?;
         if arguments.bisect
             && !suites
@@ -107,6 +111,7 @@ impl Plan {
             engines,
             fallback,
             gates: config.gates,
+            history,
             shard: arguments.shard,
             limits: Limits::new(
                 arguments.budget.or(config.budget),
@@ -132,6 +137,28 @@ impl PlannedSuite {
             settings: &self.settings,
         }
     }
+}
+
+/// The history to hold the run against, if any; one that cannot be read must not be found out at
+/// the end.
+fn against_history(
+    arguments: &RunArguments,
+    config: &mut Config,
+) -> Result<Option<AgainstHistory>> {
+    let mut against = config.history.take();
+    if let Some(url) = &arguments.history {
+        against.get_or_insert_default().url = Some(url.clone());
+    }
+    if let Some(branch) = &arguments.history_branch {
+        let Some(against) = &mut against else {
+            bail!("--history-branch belongs to --history URL; add that");
+        };
+        against.gate.branch = Some(branch.clone());
+    }
+    if let Some(against) = &against {
+        against.open()?;
+    }
+    Ok(against)
 }
 
 fn suites(arguments: &RunArguments, config: &Config) -> Result<Vec<PlannedSuite>> {

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 use jiff::Timestamp;
 use machine::{Machine, State};
+use reports::history::without_password;
 use reports::{GitRevision, MachineRecord, PlanRecord, Provenance};
 use suites::Shard;
 
@@ -24,7 +25,7 @@ pub(crate) fn gather(plan: &Plan) -> Result<Provenance> {
     Ok(Provenance {
         harness_version: env!("CARGO_PKG_VERSION").into(),
         project: git_revision(),
-        command_line: std::env::args().collect(),
+        command_line: command_line(),
         settings: plan
             .suites
             .iter()
@@ -37,6 +38,7 @@ pub(crate) fn gather(plan: &Plan) -> Result<Provenance> {
             })
             .collect(),
         gates: plan.gates.iter().map(ToString::to_string).collect(),
+        history: plan.history.as_ref().map(|against| against.gate.clone()),
         // The bootstrap's; see `stats::BootstrapOptions`.
         seeds: BTreeMap::from([("bootstrap".into(), 0)]),
         baseline: plan.engines[0].spec.to_string(),
@@ -63,6 +65,13 @@ pub(crate) fn gather(plan: &Plan) -> Result<Provenance> {
         shard: (plan.shard != Shard::WHOLE).then(|| plan.shard.to_string()),
         shards: Vec::new(),
     })
+}
+
+/// How this program was started, without the passwords of addresses.
+pub(crate) fn command_line() -> Vec<String> {
+    std::env::args()
+        .map(|argument| without_password(&argument))
+        .collect()
 }
 
 /// The revision of the checkout that the run was started in, if it is one.

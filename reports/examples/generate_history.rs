@@ -196,6 +196,7 @@ impl World {
                 )]
                 .into(),
                 gates: vec![],
+                history: None,
                 seeds: [("prompts".into(), 1)].into(),
                 baseline: engine(0),
                 plan: PlanRecord {

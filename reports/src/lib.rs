@@ -8,6 +8,7 @@
 
 pub mod compare;
 mod digest;
+pub mod gate;
 pub mod history;
 pub mod plot;
 mod reader;

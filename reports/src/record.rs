@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::gate::PastGate;
+
 /// Version of the layout of `run.json` and `samples.csv`. It rises when a
 /// field changes its meaning or goes; new optional fields do not raise it.
 pub const SCHEMA: u32 = 1;
@@ -66,6 +68,9 @@ pub struct Provenance {
     pub settings: BTreeMap<String, BTreeMap<String, String>>,
     /// Gates set by the user, which stand above those the suites derive.
     pub gates: Vec<String>,
+    /// How it was held against runs before it, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<PastGate>,
     /// Seeds by what they seed.
     pub seeds: BTreeMap<String, u64>,
     /// The engine that others are held against.

@@ -58,6 +58,15 @@ pub(crate) struct RunArguments {
     #[arg(long = "gate", value_name = "GATE")]
     pub(crate) gates: Vec<String>,
 
+    /// Hold every figure against the runs before it in this history: sqlite:PATH or
+    /// postgres://USER:PASSWORD@HOST/DATABASE. The run is not added to it
+    #[arg(long, value_name = "URL")]
+    pub(crate) history: Option<String>,
+
+    /// Branch whose runs those are [default: the branch that is checked out]
+    #[arg(long, value_name = "BRANCH")]
+    pub(crate) history_branch: Option<String>,
+
     /// Engine that takes over, beside the record of the failure, where another fails
     #[arg(long, value_name = "ENGINE")]
     pub(crate) fallback: Option<String>,
@@ -97,6 +106,14 @@ pub(crate) struct MergeArguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
 
+    /// Hold every figure against the runs before it in this history, as `harness run` does
+    #[arg(long, value_name = "URL")]
+    pub(crate) history: Option<String>,
+
+    /// Branch whose runs those are [default: the branch that was checked out]
+    #[arg(long, value_name = "BRANCH")]
+    pub(crate) history_branch: Option<String>,
+
     /// What to print
     #[arg(long, value_enum, default_value_t = RunFormat::Table)]
     pub(crate) format: RunFormat,
@@ -107,12 +124,18 @@ Gates:
   Every suite judges by gates of its own; `harness suites` tells how they are derived.
   A gate of yours stands above the suite's gate on the same metric. It names the metric as
   suite.metric or suite.case.metric, then <=, >= or ==, then a number.
+  --history holds every figure that has a direction against its own past on this machine, since it
+  last changed; from 19 runs on, no threshold to set. All figures together raise a false
+  alarm in at most 5 % of runs.
 
 Configuration (harness.toml):
   suites = [\"parity\"]
   engines = [\"reference\", \"reference:weights=q4_0\"]
   gates = [\"parity.kl_mean <= 0.01\"]
   budget = \"20m\"             # also: stall, memory_limit, fallback, baseline, model
+  [history]                    # also: alpha = 0.05, threshold_pct
+  url = \"sqlite:.harness/history.db\"
+  branch = \"main\"
   [parity]
   ctx = 512
 

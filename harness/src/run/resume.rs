@@ -59,6 +59,7 @@ fn difference(ours: &Provenance, theirs: &Provenance) -> Option<&'static str> {
         ("model", ours.models == theirs.models),
         ("value of a setting", ours.settings == theirs.settings),
         ("choice of gates", ours.gates == theirs.gates),
+        ("gate against history", ours.history == theirs.history),
         ("choice of seeds", ours.seeds == theirs.seeds),
         ("shard", ours.shard == theirs.shard),
     ]

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::store::{PointRow, Store, Value};
 use super::{Added, HistoryError};
 use crate::digest::digest;
-use crate::{CellRecord, Metric, RunRecord, StoredRun};
+use crate::{CellRecord, Metric, Provenance, RunRecord, StoredRun};
 
 pub(super) fn add(store: &mut Store, run: &StoredRun) -> Result<Added, HistoryError> {
     let io = HistoryError::io(&run.folder);
@@ -122,7 +122,6 @@ impl Entry<'_> {
                 Value::Text(Some(model.map_or("", |model| &model.quantization))),
             ],
         )?;
-        let settings = provenance.settings.get(&cell.suite);
         let work = cell.work.map(|work| json!(work).to_string());
         let id = store.number(
             "INSERT INTO cell (run_id, position, name, suite, engine_id, stands_in_for, model_id, \
@@ -136,7 +135,7 @@ impl Entry<'_> {
                 Value::Int(engine),
                 Value::Text(cell.stands_in_for.as_deref()),
                 Value::Int(model),
-                Value::Text(Some(&digest(&json!([provenance.baseline, settings])))),
+                Value::Text(Some(&settings_sha256(provenance, &cell.suite))),
                 Value::Text(Some(&json!(cell.status).to_string())),
                 Value::Int(self.time(cell.started)?),
                 Value::Real(Some(cell.wall_s)),
@@ -256,6 +255,14 @@ impl Dimensions {
             ],
         )
     }
+}
+
+/// What keeps figures of one suite apart that were measured in other ways.
+pub(crate) fn settings_sha256(provenance: &Provenance, suite: &str) -> String {
+    digest(&json!([
+        provenance.baseline,
+        provenance.settings.get(suite)
+    ]))
 }
 
 /// A figure as both databases keep it: SQLite stores the negative zero without

@@ -30,8 +30,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+pub(crate) use self::add::settings_sha256;
 pub use self::error::HistoryError;
 pub use self::filter::Filter;
+pub use self::open::without_password;
 pub use self::prune::Retention;
 pub use self::revision::RevisionError;
 use self::store::Store;

@@ -23,7 +23,7 @@ const MIGRATIONS: &[&str] = &[
 
 /// Opens the history at `url`; `create` makes it if there is none.
 pub(super) fn open(url: &str, create: bool) -> Result<Store, HistoryError> {
-    let at = shown(url);
+    let at = without_password(url);
     connect(url, &at, create).map_err(|error| match error {
         HistoryError::Sqlite(error)
             if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) =>
@@ -136,8 +136,9 @@ fn causes(error: &dyn std::error::Error) -> String {
     behind.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// The address without its password.
-fn shown(url: &str) -> String {
+/// An address without its password, or anything that holds none as it is.
+#[must_use]
+pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.into();
     };
@@ -248,7 +249,7 @@ mod tests {
             ("postgres://me@host:5432/db", "postgres://me@host:5432/db"),
             ("sqlite:a:b@c", "sqlite:a:b@c"),
         ] {
-            assert_eq!(shown(url), text);
+            assert_eq!(without_password(url), text);
         }
     }
 }

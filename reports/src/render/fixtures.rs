@@ -58,6 +58,7 @@ pub(crate) fn record() -> RunRecord {
             command_line: vec!["harness".into()],
             settings: BTreeMap::new(),
             gates: vec![],
+            history: None,
             seeds: BTreeMap::new(),
             baseline: "reference".into(),
             plan: PlanRecord::default(),

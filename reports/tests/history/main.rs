@@ -5,6 +5,7 @@
 
 mod addresses;
 mod concurrency;
+mod gates;
 mod keeping;
 mod revisions;
 mod support;

@@ -105,6 +105,7 @@ pub(crate) fn run(day: i64) -> RunRecord {
                 BTreeMap::from([("ctx".into(), "512".into())]),
             )]),
             gates: vec!["latency.ttft <= 3".into()],
+            history: None,
             seeds: BTreeMap::from([("prompts".into(), 7)]),
             baseline: "a".into(),
             plan: PlanRecord::default(),

@@ -1,0 +1,96 @@
+//! Figures that vary from run to run, all at once.
+
+use std::collections::BTreeSet;
+
+use stats::{NextFigure, StatsError, min_runs_before, next_run};
+
+use super::Judgement;
+use super::past::{Candidate, Past};
+use crate::render::number;
+
+/// Judges `candidates` in their order.
+pub(super) fn judge(candidates: &[&Candidate], past: &Past, alpha: f64) -> Vec<Judgement> {
+    // Alpha has been checked, and 0 runs are never enough.
+    let needed = min_runs_before(alpha, 1.0).unwrap_or(usize::MAX);
+    let (members, window) = choose(candidates, needed);
+    let pasts: Vec<Vec<f64>> = (members.iter())
+        .map(|place| {
+            let candidate = candidates[*place];
+            let common = (candidate.stable.iter()).filter(|(run, _)| window.contains(run));
+            common.map(|(_, value)| candidate.sign() * value).collect()
+        })
+        .collect();
+    let figures: Vec<NextFigure<'_>> = (members.iter().zip(&pasts))
+        .map(|(place, past)| NextFigure {
+            past,
+            next: candidates[*place].sign() * candidates[*place].value,
+            margin: candidates[*place].margin(),
+        })
+        .collect();
+    let held = next_run(&figures, alpha);
+    let runs = past.describe(&window.iter().copied().collect::<Vec<usize>>());
+    (candidates.iter().enumerate())
+        .map(|(place, candidate)| {
+            let Some(member) = members.iter().position(|member| *member == place) else {
+                return Judgement::LeftOut(why_not(candidate, needed));
+            };
+            match &held {
+                Ok(held) => {
+                    let bound = held.bounds[member];
+                    let sign = candidate.sign();
+                    let (centre, limit) = (sign * bound.centre, sign * bound.limit);
+                    let most = if sign > 0.0 { "at most" } else { "at least" };
+                    Judgement::Held {
+                        limit,
+                        over: bound.over,
+                        why: format!(
+                            "history: median {} of {runs}; now {}, {most} {}; p = {:.3} over {} figures",
+                            number(centre),
+                            candidate.change(candidate.value, centre),
+                            candidate.change(limit, centre),
+                            bound.p,
+                            members.len(),
+                        ),
+                    }
+                }
+                Err(StatsError::TooFew { n, needed }) => Judgement::LeftOut(format!(
+                    "needs n >= {needed}, for runs depend on those before them: {n} runs"
+                )),
+                Err(error) => Judgement::LeftOut(error.to_string()),
+            }
+        })
+        .collect()
+}
+
+/// Which figures can be held together, and the runs that have all of them: figures with the longest
+/// past come first, and one joins if it leaves as many runs as are needed.
+fn choose(candidates: &[&Candidate], needed: usize) -> (Vec<usize>, BTreeSet<usize>) {
+    let mut order: Vec<usize> = (0..candidates.len())
+        .filter(|place| candidates[*place].stable.len() >= needed)
+        .collect();
+    order.sort_by_key(|place| std::cmp::Reverse(candidates[*place].stable.len()));
+    let mut window: Option<BTreeSet<usize>> = None;
+    order.retain(|place| {
+        let runs = candidates[*place].stable.iter().map(|(run, _)| *run);
+        let common: BTreeSet<usize> = match &window {
+            None => runs.collect(),
+            Some(window) => runs.filter(|run| window.contains(run)).collect(),
+        };
+        let joins = common.len() >= needed;
+        if joins {
+            window = Some(common);
+        }
+        joins
+    });
+    (order, window.unwrap_or_default())
+}
+
+fn why_not(candidate: &Candidate, needed: usize) -> String {
+    let runs = candidate.stable.len();
+    let plural = if runs == 1 { "run" } else { "runs" };
+    match (runs >= needed, candidate.changed) {
+        (true, _) => "its runs are others than those of the other figures".into(),
+        (false, true) => format!("needs n >= {needed}: {runs} {plural} since it changed"),
+        (false, false) => format!("needs n >= {needed}: {runs} {plural} recorded"),
+    }
+}

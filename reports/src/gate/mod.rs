@@ -1,0 +1,132 @@
+//! Gates against history: a run held against those before it, without a threshold set by hand.
+//!
+//! Every figure that has a direction is held against its past on the same machine, engine, model,
+//! branch and settings, as far as that is one level: since its last change point. What varies from
+//! run to run is judged jointly ([`stats::next_run`]): if nothing has changed, *any* figure of a
+//! run fails with a probability of alpha at most. What an engine answers does not vary, and there
+//! the level itself is the bound. Both need an excess that matters, too.
+
+mod family;
+mod level;
+mod past;
+
+use serde::{Deserialize, Serialize};
+
+use crate::history::{History, HistoryError};
+use crate::render::number;
+use crate::{Better, Metric, RunRecord, Verdict};
+use past::{Candidate, Past};
+
+/// How a run is held against a history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PastGate {
+    /// The branch whose runs it is held against; the run's own if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// Chance of a false alarm that is put up with, over all figures of a run together.
+    pub alpha: f64,
+    /// Excess that matters, in per cent or, of shares, in points; by the kind of figure if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold_pct: Option<f64>,
+}
+
+impl Default for PastGate {
+    /// The run's own branch, 5 %, thresholds by the kind of figure.
+    fn default() -> Self {
+        Self {
+            branch: None,
+            alpha: 0.05,
+            threshold_pct: None,
+        }
+    }
+}
+
+/// What came of holding a run against its past.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Runs before it on the same machine and branch.
+    pub runs: usize,
+    /// Figures that were held against theirs.
+    pub held: usize,
+    /// Those of them that are worse than their past.
+    pub failed: usize,
+    /// Figures that could not be held against theirs, by why.
+    pub left_out: Vec<(String, usize)>,
+}
+
+/// What became of a figure.
+enum Judgement {
+    /// The limit, whether it is kept, and what it rests on.
+    Held { limit: f64, over: bool, why: String },
+    /// Why not.
+    LeftOut(String),
+}
+
+/// Holds every figure of `record` that has a direction against its past, and enters what came of it:
+/// a figure that is worse than its past fails; one without a gate of its own has this one.
+///
+/// # Errors
+/// When the history cannot be read.
+pub fn hold(
+    history: &mut History,
+    record: &mut RunRecord,
+    gate: &PastGate,
+) -> Result<Held, HistoryError> {
+    let past = Past::read(history, record, gate)?;
+    let mut held = Held {
+        runs: past.runs(),
+        ..Held::default()
+    };
+    let (steady, varying): (Vec<&Candidate>, Vec<&Candidate>) =
+        (past.candidates.iter()).partition(|candidate| candidate.level.is_some());
+    let judged = (steady
+        .iter()
+        .map(|candidate| level::judge(candidate, &past)))
+    .chain(family::judge(&varying, &past, gate.alpha));
+    for (candidate, judgement) in steady.iter().chain(&varying).zip(judged) {
+        let metric = &mut record.cells[candidate.cell].metrics[candidate.metric];
+        match judgement {
+            Judgement::Held { limit, over, why } => {
+                held.held += 1;
+                held.failed += usize::from(over);
+                enter(metric, limit, over, why);
+            }
+            Judgement::LeftOut(why) => {
+                let same = |(other, _): &&mut (String, usize)| *other == why;
+                match held.left_out.iter_mut().find(same) {
+                    Some((_, count)) => *count += 1,
+                    None => held.left_out.push((why.clone(), 1)),
+                }
+                let note = format!("not held against history: {why}");
+                metric.why.get_or_insert(note);
+            }
+        }
+    }
+    Ok(held)
+}
+
+/// The verdict of a figure. A gate of its own that it keeps or fails stands, unless it is worse
+/// than its past.
+fn enter(metric: &mut Metric, limit: f64, over: bool, why: String) {
+    let stands = match metric.verdict {
+        Verdict::Fail => true,
+        Verdict::Pass => !over,
+        Verdict::Skip | Verdict::Info => false,
+    };
+    if stands {
+        return;
+    }
+    let sign = match metric.better {
+        Better::Higher => ">=",
+        Better::Lower | Better::Equal => "<=",
+    };
+    metric.gate = Some(format!("{sign} {}", number(limit)));
+    metric.verdict = match over {
+        true => Verdict::Fail,
+        false => Verdict::Pass,
+    };
+    metric.why = Some(match metric.why.take() {
+        Some(note) if !over => format!("{why}; {note}"),
+        _ => why,
+    });
+}
