@@ -3,16 +3,18 @@
 use std::fmt::Display;
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use reports::StoredRun;
 use reports::history::{Added, Filter, History, Point, Retention, Run, RunId, Series};
+use reports::import::Tool;
 use serde_json::json;
 use std::collections::HashMap;
 
 use crate::args::{
-    HistoryArguments, HistoryCommand, HistoryFormat, HistoryListArguments, PruneArguments,
+    HistoryArguments, HistoryCommand, HistoryFormat, HistoryListArguments, ImportArguments,
+    ImportSource, PruneArguments,
 };
 use crate::exit::Exit;
 
@@ -27,11 +29,7 @@ pub(crate) fn run(arguments: &HistoryArguments) -> Result<Exit> {
                 .collect::<Result<_, _>>()?;
             let mut history = History::open_or_create(url)?;
             for run in &runs {
-                let outcome = match history.add(run)? {
-                    Added::Stored => "added",
-                    Added::AlreadyThere => "already there",
-                };
-                say(format_args!("{}: {outcome}", run.folder.display()))?;
+                add(&mut history, run)?;
             }
         }
         HistoryCommand::List(arguments) => list(&mut History::open(url)?, arguments)?,
@@ -39,13 +37,7 @@ pub(crate) fn run(arguments: &HistoryArguments) -> Result<Exit> {
             History::open(url)?.export(out)?;
             anstream::eprintln!("export: {}", out.display());
         }
-        HistoryCommand::Import { from } => {
-            let imported = History::open_or_create(url)?.import(from)?;
-            say(format_args!(
-                "{} runs added, {} already there",
-                imported.stored, imported.already_there
-            ))?;
-        }
+        HistoryCommand::Import(arguments) => import(url, arguments)?,
         HistoryCommand::Prune(PruneArguments {
             keep_days,
             keep_last,
@@ -59,6 +51,35 @@ pub(crate) fn run(arguments: &HistoryArguments) -> Result<Exit> {
         }
     }
     Ok(Exit::Passed)
+}
+
+fn add(history: &mut History, run: &StoredRun) -> Result<()> {
+    let outcome = match history.add(run)? {
+        Added::Stored => "added",
+        Added::AlreadyThere => "already there",
+    };
+    say(format_args!("{}: {outcome}", run.folder.display()))
+}
+
+fn import(url: &str, arguments: &ImportArguments) -> Result<()> {
+    let (folder, out) = (&arguments.folder, arguments.out.as_deref());
+    let tool = match arguments.from {
+        ImportSource::Criterion => Tool::Criterion,
+        ImportSource::Gungraun => Tool::Gungraun,
+        ImportSource::Export => {
+            ensure!(
+                out.is_none(),
+                "--out is for records made of benchmarks; use it with --from"
+            );
+            let imported = History::open_or_create(url)?.import(folder)?;
+            return say(format_args!(
+                "{} runs added, {} already there",
+                imported.stored, imported.already_there
+            ));
+        }
+    };
+    let run = crate::import::record(tool, folder, out)?;
+    add(&mut History::open_or_create(url)?, &run)
 }
 
 fn list(history: &mut History, arguments: &HistoryListArguments) -> Result<()> {

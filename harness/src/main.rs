@@ -14,6 +14,7 @@ mod golden;
 #[cfg(feature = "dhat-heap")]
 mod heap;
 mod history;
+mod import;
 mod list;
 mod merge;
 mod model;

@@ -75,7 +75,7 @@ pub(crate) fn command_line() -> Vec<String> {
 }
 
 /// The revision of the checkout that the run was started in, if it is one.
-fn git_revision() -> Option<GitRevision> {
+pub(crate) fn git_revision() -> Option<GitRevision> {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?;

@@ -4,12 +4,14 @@
 //! `samples.csv` every raw sample, `artifacts/` whatever else a suite keeps.
 //! [`RunWriter`] writes it cell by cell, [`StoredRun`] reads it back, [`render`]
 //! shows it as text, [`site`] as pages with plots. [`history`] keeps those of many
-//! runs, [`compare`] tells what changed from some runs to others.
+//! runs, [`compare`] tells what changed from some runs to others,
+//! [`import`] makes records of what other benchmark programs measured.
 
 pub mod compare;
 mod digest;
 pub mod gate;
 pub mod history;
+pub mod import;
 pub mod plot;
 mod reader;
 mod record;

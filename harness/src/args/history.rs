@@ -32,14 +32,35 @@ pub(crate) enum HistoryCommand {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
-    /// Add the runs of an export
-    Import {
-        /// Folder that an export has written
-        #[arg(value_name = "DIR")]
-        from: PathBuf,
-    },
+    /// Add the runs of an export, or what benchmarks of functions have measured
+    Import(ImportArguments),
     /// Delete old runs; a run stays if either option keeps it
     Prune(PruneArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArguments {
+    /// Folder that an export has written, or target/criterion, or target/gungraun
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+
+    /// Who wrote it
+    #[arg(long, value_enum, default_value_t = ImportSource::Export)]
+    pub(crate) from: ImportSource,
+
+    /// Folder for the record that is made of benchmarks (default: .harness/runs/TIME-TOOL)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImportSource {
+    /// `harness history export`
+    Export,
+    /// `cargo bench` with criterion 0.8: wall times
+    Criterion,
+    /// `cargo bench` with gungraun 0.20 and --save-summary=json: instructions, caches, heap
+    Gungraun,
 }
 
 #[derive(Debug, Args)]

@@ -17,7 +17,7 @@ pub(crate) use self::conformance::ConformanceArguments;
 pub(crate) use self::golden::{GoldenArguments, GoldenCommand, RecordArguments, VerifyArguments};
 pub(crate) use self::history::{
     HistoryArguments, HistoryCommand, HistoryFilter, HistoryFormat, HistoryListArguments,
-    HistoryPart, PruneArguments,
+    HistoryPart, ImportArguments, ImportSource, PruneArguments,
 };
 pub(crate) use self::model::{
     ConvertFormat, FetchArguments, ModelArguments, ModelCommand, QuantizeArguments, ReportFormat,
