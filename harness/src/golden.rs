@@ -14,20 +14,20 @@ use suites::golden::{Body, Prompt, Recorder, Transcript};
 use crate::args::{
     Arguments, Command, GoldenArguments, GoldenCommand, RecordArguments, VerifyArguments,
 };
-use crate::engines;
+use crate::engines::Engines;
 use crate::exit::Exit;
 use crate::plan::{self, LoadedModel};
 use crate::run::{self, progress_bar};
 
-pub(crate) fn run(arguments: &GoldenArguments) -> Result<Exit> {
+pub(crate) fn run(engines: &Engines, arguments: &GoldenArguments) -> Result<Exit> {
     match &arguments.command {
-        GoldenCommand::Record(arguments) => record(arguments),
+        GoldenCommand::Record(arguments) => record(engines, arguments),
         GoldenCommand::Show { paths } => show(paths),
-        GoldenCommand::Verify(arguments) => verify(arguments),
+        GoldenCommand::Verify(arguments) => verify(engines, arguments),
     }
 }
 
-fn record(arguments: &RecordArguments) -> Result<Exit> {
+fn record(engines: &Engines, arguments: &RecordArguments) -> Result<Exit> {
     let prompts = match &arguments.prompts {
         Some(path) => Prompt::read(path)?,
         None => Prompt::parse(Path::new("embedded prompts"), fixtures::PROMPTS)?,
@@ -35,8 +35,8 @@ fn record(arguments: &RecordArguments) -> Result<Exit> {
     refuse_to_overwrite(arguments, &prompts)?;
     let model = plan::load(arguments.model.as_deref())?;
     let spec: EngineSpec = arguments.engine.parse()?;
-    let engine = engines::find(&spec).with_context(|| format!("--engine {spec}"))?;
-    let transcripts = match answers(arguments, &prompts, &model, &spec, &*engine) {
+    let engine = engines.find(&spec).with_context(|| format!("--engine {spec}"))?;
+    let transcripts = match answers(arguments, &prompts, &model, &spec, engine) {
         Err(SuiteError::Engine(error)) => {
             anstream::eprintln!(
                 "\x1b[1;31mFAIL\x1b[0m  {spec}: {} failure: {}",
@@ -117,7 +117,7 @@ fn refuse_to_overwrite(arguments: &RecordArguments, prompts: &[Prompt]) -> Resul
     }
 }
 
-fn verify(arguments: &VerifyArguments) -> Result<Exit> {
+fn verify(engines: &Engines, arguments: &VerifyArguments) -> Result<Exit> {
     let mut words: Vec<String> = ["harness", "run", "--suite", "golden"]
         .map(Into::into)
         .into();
@@ -147,7 +147,7 @@ fn verify(arguments: &VerifyArguments) -> Result<Exit> {
     };
     option("format", format.get_name().into());
     match Arguments::try_parse_from(words)?.command {
-        Command::Run(arguments) => run::run(&arguments),
+        Command::Run(arguments) => run::run(engines, &arguments),
         _ => bail!("`harness golden verify` is a `harness run`"),
     }
 }

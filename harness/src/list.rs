@@ -9,14 +9,11 @@ use machine::{Machine, State};
 use serde_json::json;
 
 use crate::args::ListFormat;
-use crate::engines;
+use crate::engines::Engines;
 use crate::exit::Exit;
 
-pub(crate) fn engines(format: ListFormat) -> Result<Exit> {
-    let infos: Vec<_> = engines::all()
-        .iter()
-        .map(|engine| engine.describe())
-        .collect();
+pub(crate) fn engines(engines: &Engines, format: ListFormat) -> Result<Exit> {
+    let infos: Vec<_> = engines.iter().map(|engine| engine.describe()).collect();
     if format == ListFormat::Json {
         return json(&serde_json::to_value(infos)?);
     }

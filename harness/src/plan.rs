@@ -10,10 +10,11 @@ use suites::{Defaults, Input, Settings, Shard, Suite};
 
 use crate::args::RunArguments;
 use crate::config::{self, Config};
+use crate::engines::Engines;
+use crate::model;
 use crate::past::AgainstHistory;
 use crate::run::limits::Limits;
 use crate::verdict::UserGate;
-use crate::{engines, model};
 
 /// The engine in f32 that a lone engine is held against.
 const REFERENCE: &str = "reference";
@@ -72,7 +73,7 @@ pub(crate) struct LoadedModel {
 }
 
 impl Plan {
-    pub(crate) fn new(arguments: &RunArguments) -> Result<Self> {
+    pub(crate) fn new(known: &Engines, arguments: &RunArguments) -> Result<Self> {
         let mut config = Config::load(arguments.config.as_deref())?;
         for text in &arguments.set {
             config.set_from(text)?;
@@ -92,7 +93,7 @@ impl Plan {
         {
             bail!("--bisect belongs to the suite parity; add --suite parity");
         }
-        let (engines, fallback) = engines(arguments, &config)?;
+        let (engines, fallback) = engines(known, arguments, &config)?;
         if fallback.is_some() && arguments.shard != Shard::WHOLE {
             bail!("a fallback would give shards different cells; do without one or the other");
         }
@@ -193,6 +194,7 @@ fn suites(arguments: &RunArguments, config: &Config) -> Result<Vec<PlannedSuite>
 
 /// The engines to run, and the one that takes over.
 fn engines(
+    known: &Engines,
     arguments: &RunArguments,
     config: &Config,
 ) -> Result<(Vec<PlannedEngine>, Option<PlannedEngine>)> {
@@ -233,7 +235,7 @@ fn engines(
             .take("model")
             .map(PathBuf::from)
             .or_else(|| default.cloned());
-        let engine = engines::find(&own).with_context(|| format!("--engine {spec}"))?;
+        let engine = known.find(&own).with_context(|| format!("--engine {spec}"))?;
         let info = match engine.probe(&own.options) {
             Err(error) if error.kind() == FailureKind::InvalidInput => {
                 return Err(error).with_context(|| format!("--engine {spec}"));

@@ -17,7 +17,8 @@ use super::protocol::{Job, VERSION};
 use super::supervisor::{Outcome, supervise};
 use crate::args::{ConformanceArguments, ListFormat};
 use crate::exit::Exit;
-use crate::{engines, model};
+use crate::engines::Engines;
+use crate::model;
 
 /// What a job calls it. No suite of a run has that name.
 pub(super) const NAME: &str = "conformance";
@@ -76,9 +77,9 @@ impl Suite for Conformance<'_> {
     }
 }
 
-pub(crate) fn check(arguments: &ConformanceArguments) -> Result<Exit> {
+pub(crate) fn check(engines: &Engines, arguments: &ConformanceArguments) -> Result<Exit> {
     let spec: EngineSpec = arguments.engine.parse()?;
-    let engine = engines::find(&spec).with_context(|| format!("--engine {spec}"))?;
+    let engine = engines.find(&spec).with_context(|| format!("--engine {spec}"))?;
     let info = match engine.probe(&spec.options) {
         Err(error) if error.kind() == FailureKind::InvalidInput => {
             return Err(error).with_context(|| format!("--engine {spec}"));

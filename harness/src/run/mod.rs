@@ -30,13 +30,14 @@ use suites::Shard;
 use self::cells::{Finished, Runner};
 use self::interrupt::Interrupt;
 use crate::args::{RunArguments, RunFormat};
+use crate::engines::Engines;
 use crate::exit::Exit;
 use crate::plan::Plan;
 use crate::provenance;
 use crate::verdict::UserGate;
 
-pub(crate) fn run(arguments: &RunArguments) -> Result<Exit> {
-    let plan = Plan::new(arguments)?;
+pub(crate) fn run(engines: &Engines, arguments: &RunArguments) -> Result<Exit> {
+    let plan = Plan::new(engines, arguments)?;
     let provenance = provenance::gather(&plan)?;
     for warning in &provenance.machine.warnings {
         anstream::eprintln!("\x1b[33mwarning:\x1b[0m {warning}");

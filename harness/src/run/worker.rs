@@ -28,7 +28,7 @@ use suites::{Cell, Input, Measurement, Sample, Suite, SuiteError};
 use super::conformance::{self, Conformance};
 use super::protocol::{Event, Job, Messages, VERSION};
 use crate::config::find_suite;
-use crate::engines;
+use crate::engines::Engines;
 use crate::exit::Exit;
 use crate::model;
 use crate::plan::EMBEDDED;
@@ -43,7 +43,7 @@ const TICK: Timespec = Timespec {
 };
 
 /// Runs the cell that comes by standard input.
-pub(crate) fn worker() -> Result<Exit> {
+pub(crate) fn worker(engines: &Engines) -> Result<Exit> {
     // What a program started by the engine inherits is neither of the two pipes.
     let null = File::open("/dev/null").context("cannot open /dev/null")?;
     // Whoever ends this worker ends its group.
@@ -62,7 +62,7 @@ pub(crate) fn worker() -> Result<Exit> {
         let (parent, pulse) = (Arc::clone(&parent), Arc::clone(&pulse));
         move || attend(&lifeline, &parent, &pulse)
     });
-    let last = match run(&job, &parent, &pulse) {
+    let last = match run(engines, &job, &parent, &pulse) {
         Ok(event) => event,
         Err(error) => Event::Refused {
             message: format!("{error:#}"),
@@ -149,15 +149,15 @@ fn end() -> ! {
     std::process::exit(Exit::EngineFailed as i32)
 }
 
-fn run(job: &Job, parent: &Parent, pulse: &Pulse) -> Result<Event> {
+fn run(engines: &Engines, job: &Job, parent: &Parent, pulse: &Pulse) -> Result<Event> {
     ensure!(
         job.version == VERSION,
         "the program was replaced during the run; start it again"
     );
     let spec: EngineSpec = job.engine.parse()?;
-    let engine = engines::find(&spec)?;
+    let engine = engines.find(&spec)?;
     let conformance = Conformance {
-        engine: &*engine,
+        engine,
         options: &spec.options,
     };
     let suite: &dyn Suite = match job.suite.as_str() {
