@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::{
     Answer, Embeddings, EngineError, FailureKind, Kernels, KvUsage, Logits, Model, ModelConfig,
-    Numerics, Piece, Pooling, Predictions, Prompt, Scores, Session, TapObserver, TokenId, Want,
+    Numerics, Piece, Placement, Pooling, Predictions, Prompt, Scores, Session, TapObserver,
+    TokenId, Want,
 };
 
 mod scores;
@@ -119,6 +120,10 @@ impl Model for CheckedModel {
 
     fn kernels(&self) -> Option<&dyn Kernels> {
         self.model.kernels()
+    }
+
+    fn placement(&self) -> Result<Placement, EngineError> {
+        self.model.placement()
     }
 
     fn embed(&self, texts: &[&[TokenId]], pooling: Pooling) -> Result<Embeddings, EngineError> {

@@ -84,7 +84,8 @@ pub fn check(
     model: &ModelArtifact,
     options: &EngineOptions,
 ) -> Result<Report, EngineError> {
-    let info = engine.probe(options)?;
+    let mut info = engine.probe(options)?;
+    info.lose(&engine.lacking(model, options));
     Ok(check_model(&*engine.open(model, options)?, info))
 }
 

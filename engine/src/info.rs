@@ -23,6 +23,14 @@ pub struct EngineInfo {
     pub options: Vec<OptionHelp>,
 }
 
+impl EngineInfo {
+    /// Takes away the powers that the engine [lacks](crate::Engine::lacking) with a model.
+    pub fn lose(&mut self, lacking: &[(Capability, String)]) {
+        self.capabilities
+            .retain(|power| !lacking.iter().any(|(lost, _)| lost == power));
+    }
+}
+
 /// Whether an engine can run on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "available", content = "why")]
@@ -59,6 +67,9 @@ pub enum Capability {
     Generation,
     /// [`Model::kernels`](crate::Model::kernels) computes single operations.
     Kernels,
+    /// [`Model::placement`](crate::Model::placement) tells which device each operation is
+    /// planned for.
+    Placement,
 }
 
 /// One option of an engine.

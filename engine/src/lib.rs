@@ -21,6 +21,7 @@ mod format;
 mod info;
 mod kernels;
 mod logits;
+mod placement;
 mod predictions;
 mod refusals;
 mod spec;
@@ -40,6 +41,7 @@ pub use info::{
 };
 pub use kernels::{KernelCall, KernelTime, Kernels, PreparedKernel, Roof};
 pub use logits::{Logits, TopLogits, TopLogitsError};
+pub use placement::{ComputeDevice, PlacedOperation, Placement};
 pub use predictions::{Answer, Piece, Predictions, Prompt, Scores, Transport};
 pub use refusals::{check_extend, check_truncate};
 pub use spec::{EngineOptions, EngineSpec, SpecError};
@@ -66,6 +68,13 @@ pub trait Engine: Send + Sync {
     fn probe(&self, options: &EngineOptions) -> Result<EngineInfo, EngineError> {
         let _ = options;
         Ok(self.describe())
+    }
+
+    /// Powers that this engine declares and lacks with this `model`, each with the reason:
+    /// what the file at hand does not contain. The default finds none.
+    fn lacking(&self, model: &ModelArtifact, options: &EngineOptions) -> Vec<(Capability, String)> {
+        let _ = (model, options);
+        Vec::new()
     }
 
     /// Checks `options` without opening a model, so that a typo is reported
@@ -186,6 +195,18 @@ pub trait Model: Send {
     /// The kernels that this model computes with. Of engines with [`Capability::Kernels`].
     fn kernels(&self) -> Option<&dyn Kernels> {
         None
+    }
+
+    /// Where the operations of this model are planned to run. Of engines with
+    /// [`Capability::Placement`].
+    ///
+    /// # Errors
+    /// [`FailureKind::Unsupported`] without a plan; what the framework says otherwise.
+    fn placement(&self) -> Result<Placement, EngineError> {
+        Err(EngineError::new(
+            FailureKind::Unsupported,
+            "the engine does not tell where its operations run",
+        ))
     }
 
     /// The same model, to be used from several threads at once, each with

@@ -5,7 +5,9 @@ use std::io::Write;
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 use engine::conformance::{Outcome as Checked, check_model};
-use engine::{Capability, Engine, EngineInfo, EngineOptions, EngineSpec, FailureKind};
+use engine::{
+    Capability, Engine, EngineInfo, EngineOptions, EngineSpec, FailureKind, ModelArtifact,
+};
 use reports::Failure;
 use serde_json::json;
 use suites::{Better, Cell, Input, Measurement, Role, Setting, Settings, Shard, Suite, SuiteError};
@@ -28,6 +30,7 @@ pub(super) const NAME: &str = "conformance";
 pub(super) struct Conformance<'a> {
     pub(super) engine: &'a dyn Engine,
     pub(super) options: &'a EngineOptions,
+    pub(super) model: &'a ModelArtifact,
 }
 
 impl Suite for Conformance<'_> {
@@ -56,7 +59,8 @@ impl Suite for Conformance<'_> {
     }
 
     fn run(&self, cell: &mut Cell<'_>) -> Result<Vec<Measurement>, SuiteError> {
-        let info = self.engine.probe(self.options)?;
+        let mut info = self.engine.probe(self.options)?;
+        info.lose(&self.engine.lacking(self.model, self.options));
         let report = check_model(&*(cell.open)()?, info);
         let checks = report.checks.into_iter().map(|check| {
             let figure =

@@ -156,15 +156,16 @@ fn run(engines: &Engines, job: &Job, parent: &Parent, pulse: &Pulse) -> Result<E
     );
     let spec: EngineSpec = job.engine.parse()?;
     let engine = engines.find(&spec)?;
+    let artifact = ModelArtifact::from(&job.model);
     let conformance = Conformance {
         engine,
         options: &spec.options,
+        model: &artifact,
     };
     let suite: &dyn Suite = match job.suite.as_str() {
         conformance::NAME => &conformance,
         name => find_suite(name)?,
     };
-    let artifact = ModelArtifact::from(&job.model);
     let reader = ModelArtifact::from(&job.reader);
     let tokenizer = model::tokenizer(&reader)?;
 
