@@ -64,12 +64,10 @@ impl Scheme {
 }
 
 impl Config {
-    pub(crate) fn read(specification: &Specification) -> Result<Self, PackageError> {
+    /// None in a package that another converter made.
+    pub(crate) fn read(specification: &Specification) -> Result<Option<Self>, PackageError> {
         let Some(text) = specification.metadata.get(KEY) else {
-            return Err(PackageError::Specification(format!(
-                "no metadata `{KEY}`, which says what shape the model has; convert it with \
-                 `harness model convert --to coreml`"
-            )));
+            return Ok(None);
         };
         let config: Self = serde_json::from_str(text)
             .map_err(|error| PackageError::Specification(format!("metadata `{KEY}`: {error}")))?;
@@ -86,6 +84,6 @@ impl Config {
                 "metadata `{KEY}`: sizes that no model has"
             )));
         }
-        Ok(config)
+        Ok(Some(config))
     }
 }

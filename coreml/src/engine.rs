@@ -1,260 +1,250 @@
-//! The engine `coreml-interp`: a package behind the seam.
+//! A package behind the seam, whatever executes it.
 
 use std::path::Path;
 
 use engine::{
-    Availability, Capability, Embeddings, Engine, EngineError, EngineInfo, EngineOptions,
-    FailureKind, KvUsage, Logits, Model, ModelArtifact, ModelConfig, NumberFormat, Numerics,
-    OptionHelp, Pooling, Session, TokenId, Want,
+    Embeddings, EngineError, FailureKind, Model, ModelArtifact, ModelConfig, NumberFormat,
+    Numerics, Placement, Pooling, Session, TokenId,
 };
 
+use crate::backend::{Backend, Wanted};
 use crate::error::PackageError;
-use crate::interpreter::{Executable, Fault, Precision, States, compile};
+use crate::names::Names;
 use crate::package::Package;
-use crate::program::Port;
-use crate::spec::{FunctionDescription, Shapes};
-use crate::tensor::{DataType, Tensor, elements};
+use crate::pooling::pooled;
+use crate::session::DecoderSession;
+use crate::shape::Shape;
+use crate::signature::{Answer, Signature, Widths};
 
-/// Names that the converter gives to inputs and outputs.
-const TOKENS: &str = "tokens";
-const POSITION: &str = "position";
-const LOGITS: &str = "logits";
-const HIDDEN: &str = "hidden_states";
-
-/// The engine `coreml-interp`: executes ML Programs on the CPU, on any system.
-///
-/// Every operation computes in f32 and its result is rounded to the type that
-/// the program declares, unless `precision=f32` leaves the rounding out.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Interpreter;
-
-impl Engine for Interpreter {
-    fn describe(&self) -> EngineInfo {
-        EngineInfo {
-            id: "coreml-interp".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            device: "cpu".into(),
-            about: "Core ML packages, operation by operation on the CPU".into(),
-            availability: Availability::Yes,
-            capabilities: vec![
-                Capability::FullLogits,
-                Capability::AllLogits,
-                Capability::ConcurrentSessions,
-                Capability::Embeddings,
-            ],
-            options: vec![OptionHelp {
-                key: "precision",
-                default: "fp16",
-                help: "fp16 rounds the result of every operation as the program declares it; f32 \
-                       rounds nothing",
-            }],
-        }
-    }
-
-    fn validate(&self, options: &EngineOptions) -> Result<(), EngineError> {
-        precision(options).map(drop)
-    }
-
-    fn open(
-        &self,
-        model: &ModelArtifact,
-        options: &EngineOptions,
-    ) -> Result<Box<dyn Model>, EngineError> {
-        let precision = precision(options)?;
-        let engine::ArtifactSource::Path(path) = &model.source else {
-            return Err(EngineError::new(
-                FailureKind::Load,
-                format!(
-                    "{model} is no Core ML package; name one: coreml-interp:model=NAME.mlpackage \
-                     (`harness model convert --to coreml` makes it)"
-                ),
-            ));
-        };
-        let opened = InterpretedModel::open(path, precision);
-        opened
-            .map(|model| Box::new(model) as Box<dyn Model>)
-            .map_err(|error| {
-                let kind = match &error {
-                    PackageError::Unsupported { .. } => FailureKind::Unsupported,
-                    _ => FailureKind::Load,
-                };
-                EngineError::new(kind, format!("{model}: {error}")).caused_by(error)
-            })
-    }
-}
-
-fn precision(options: &EngineOptions) -> Result<Precision, EngineError> {
-    options.refuse_unknown("coreml-interp", &["precision"])?;
-    match options.get("precision") {
-        None | Some("fp16") => Ok(Precision::Declared),
-        Some("f32") => Ok(Precision::F32),
-        Some(other) => Err(EngineError::invalid(format!(
-            "engine option `precision={other}`: use fp16 or f32"
-        ))),
-    }
-}
-
-struct InterpretedModel {
-    config: ModelConfig,
+/// A language model whose functions `B` executes.
+pub(crate) struct Decoder<B: Backend> {
+    pub(crate) backend: B,
+    pub(crate) config: ModelConfig,
     numerics: Numerics,
-    precision: Precision,
-    /// Functions with states, which answer logits.
-    decoders: Vec<Entry>,
+    /// Functions that answer logits.
+    decoders: Vec<Entry<B>>,
     /// The function that answers hidden states, if there is one.
-    encoder: Option<Entry>,
-    states: Vec<Port>,
+    encoder: Option<Entry<B>>,
 }
 
-/// A function and the numbers of tokens it takes.
-struct Entry {
-    executable: Executable,
-    lengths: Lengths,
+/// A function and how it is to be called.
+pub(crate) struct Entry<B: Backend> {
+    pub(crate) function: B::Function,
+    pub(crate) signature: Signature,
+    stateful: bool,
 }
 
-#[derive(Clone, Debug)]
-enum Lengths {
-    /// In ascending order.
-    These(Vec<usize>),
-    FromTo(usize, usize),
+/// What to call for the next tokens, and how many of them fit.
+pub(crate) struct Piece<'a, B: Backend> {
+    pub(crate) entry: &'a Entry<B>,
+    /// Tokens that the call takes.
+    pub(crate) length: usize,
+    /// Tokens of those that are there; what is behind them is padding.
+    pub(crate) count: usize,
 }
 
-impl Lengths {
-    fn of(description: &FunctionDescription) -> Option<Self> {
-        let tokens = description
-            .inputs
-            .iter()
-            .find(|input| input.name == TOKENS)?;
-        let mut lengths = match &tokens.shapes {
-            Shapes::Fixed => vec![*tokens.shape.get(1)?],
-            Shapes::Enumerated(list) => list
-                .iter()
-                .map(|shape| shape.get(1).copied())
-                .collect::<Option<_>>()?,
-            Shapes::Ranges(ranges) => {
-                let &(from, to) = ranges.get(1)?;
-                return (1 <= from && from <= to).then_some(Self::FromTo(from, to));
-            }
-        };
-        lengths.retain(|&length| length > 0);
-        lengths.sort_unstable();
-        (!lengths.is_empty()).then_some(Self::These(lengths))
-    }
-
-    /// The longest that `count` tokens fill.
-    fn longest_within(&self, count: usize) -> Option<usize> {
-        match self {
-            Lengths::These(list) => list.iter().copied().rfind(|&length| length <= count),
-            Lengths::FromTo(from, to) => (*from <= count).then_some(count.min(*to)),
-        }
-    }
-
-    /// The shortest that `count` tokens fit in.
-    fn shortest_around(&self, count: usize) -> Option<usize> {
-        match self {
-            Lengths::These(list) => list.iter().copied().find(|&length| length >= count),
-            Lengths::FromTo(from, to) => (count <= *to).then_some(count.max(*from)),
-        }
+/// The file or folder of `model`.
+///
+/// # Errors
+/// `Load` for a model that is no package.
+pub(crate) fn path<'a>(model: &'a ModelArtifact, engine: &str) -> Result<&'a Path, EngineError> {
+    match (&model.source, model.format) {
+        (engine::ArtifactSource::Path(path), engine::ArtifactFormat::CoreMl) => Ok(path),
+        _ => Err(EngineError::new(
+            FailureKind::Load,
+            format!(
+                "{model} is no Core ML package; name one: {engine}:model=NAME.mlpackage \
+                 (`harness model convert --to coreml` makes it)"
+            ),
+        )),
     }
 }
 
-impl InterpretedModel {
-    fn open(path: &Path, precision: Precision) -> Result<Self, PackageError> {
-        let package = Package::open(path)?;
-        let config = package.config()?;
-        let specification = &package.specification;
-        let mut shared = Default::default();
-        let (mut decoders, mut encoder, mut states) = (Vec::new(), None, Vec::<Port>::new());
-        for description in &specification.functions {
-            let name = &description.name;
+/// What is wrong with `model`, as engines fail.
+pub(crate) fn refused(model: &ModelArtifact, error: PackageError) -> EngineError {
+    let kind = match &error {
+        PackageError::Unsupported { .. } => FailureKind::Unsupported,
+        _ => FailureKind::Load,
+    };
+    EngineError::new(kind, format!("{model}: {error}")).caused_by(error)
+}
+
+/// The functions of `package` that are those of a language model.
+///
+/// # Errors
+/// [`PackageError`] when there are none, or what they want cannot be told.
+pub(crate) fn signatures(
+    package: &Package,
+    names: &Names,
+) -> Result<Vec<(String, Signature)>, PackageError> {
+    let specification = &package.specification;
+    names.exist_in(specification)?;
+    let mut found = Vec::new();
+    for description in &specification.functions {
+        let name = &description.name;
+        let Some(function) = specification.program.functions.get(name) else {
             let place = format!("function `{name}`");
-            let Some(function) = specification.program.functions.get(name) else {
-                return Err(PackageError::program(place, "is described and not there"));
-            };
-            let answers = |name: &str| function.outputs.iter().any(|output| output == name);
-            if !answers(LOGITS) && !answers(HIDDEN) {
-                continue;
-            }
-            let lengths = Lengths::of(description).ok_or_else(|| {
-                PackageError::program(&place, format!("has no input `{TOKENS}` of [1, tokens]"))
-            })?;
-            let executable = compile(name, function, &package.weights, &mut shared)?;
-            let entry = Entry {
-                executable,
-                lengths,
-            };
-            if answers(HIDDEN) {
-                encoder = Some(entry);
-                continue;
-            }
-            for state in &function.states {
-                match states.iter().find(|known| known.name == state.name) {
-                    None => states.push(state.clone()),
-                    Some(known) if known.ty == state.ty => {}
-                    Some(_) => {
-                        let problem = format!("state `{}` is another elsewhere", state.name);
-                        return Err(PackageError::program(place, problem));
-                    }
-                }
-            }
-            decoders.push(entry);
-        }
-        if decoders.is_empty() {
-            return Err(PackageError::Specification(format!(
-                "no function takes `{TOKENS}` and answers `{LOGITS}`"
-            )));
-        }
-        for state in &states {
-            let shape = state.ty.fixed();
-            let sized = shape.is_some_and(|shape| elements(&shape).is_ok());
-            if !sized || !state.ty.dtype.is_float() {
-                let place = format!("state `{}`", state.name);
-                return Err(PackageError::program(place, "has no fixed size"));
-            }
-        }
-        let rounded = match precision {
-            Precision::Declared => NumberFormat::F16,
-            Precision::F32 => NumberFormat::F32,
+            return Err(PackageError::program(place, "is described and not there"));
         };
+        if let Some(signature) = Signature::of(description, function, names)? {
+            found.push((name.clone(), signature));
+        }
+    }
+    if !found.iter().any(|(_, s)| s.answer == Answer::Logits) {
+        return Err(PackageError::Specification(
+            "no function takes token ids and answers logits; name them by ids= and logits=".into(),
+        ));
+    }
+    Ok(found)
+}
+
+impl<B: Backend> Decoder<B> {
+    /// Loads the functions of `package`, read as [`signatures`] tells, by `backend`, which
+    /// rounds activations to `rounded`.
+    ///
+    /// # Errors
+    /// Those of [`engine::Engine::open`].
+    pub(crate) fn open(
+        artifact: &ModelArtifact,
+        package: &Package,
+        signatures: Vec<(String, Signature)>,
+        names: &Names,
+        rounded: NumberFormat,
+        mut backend: B,
+    ) -> Result<Self, EngineError> {
+        let (mut decoders, mut encoder, mut shape) = (Vec::new(), None, None);
+        for (name, signature) in signatures {
+            let Some(described) = package.specification.program.functions.get(&name) else {
+                continue;
+            };
+            if shape.is_none() && signature.answer == Answer::Logits {
+                let found = Shape::of(package, described, &signature, names);
+                shape = Some(found.map_err(|error| refused(artifact, error))?);
+            }
+            let entry = Entry {
+                function: backend.load(&name)?,
+                stateful: !described.states.is_empty(),
+                signature,
+            };
+            match entry.signature.answer {
+                Answer::Logits => decoders.push(entry),
+                Answer::HiddenStates => encoder = Some(entry),
+            }
+        }
+        let shape = shape.ok_or_else(|| protocol("no function answers logits"))?;
         Ok(Self {
+            backend,
             numerics: Numerics {
-                weights: config.scheme.format(),
+                weights: shape.weights,
                 activations: rounded,
                 kv: rounded,
             },
-            config: config.model,
-            precision,
+            config: shape.model,
             decoders,
             encoder,
-            states,
         })
     }
 
-    /// The function for the next of `count` tokens, and how many it takes.
-    fn entry_for(&self, count: usize) -> Result<(&Entry, usize), EngineError> {
-        let entries = self.decoders.iter();
-        let fitting =
-            entries.filter_map(|entry| Some((entry, entry.lengths.longest_within(count)?)));
-        fitting.max_by_key(|(_, length)| *length).ok_or_else(|| {
-            let all: Vec<_> = self.decoders.iter().map(|entry| &entry.lengths).collect();
+    /// States of an empty context; all functions share them.
+    pub(crate) fn states(&self) -> Result<B::States, EngineError> {
+        let first = self.decoders.first();
+        let first = first.ok_or_else(|| protocol("no function answers logits"))?;
+        self.backend.states(&first.function)
+    }
+
+    /// Whether states may hold more tokens than the context has.
+    pub(crate) fn rewinds(&self) -> bool {
+        self.decoders.iter().all(|entry| entry.signature.rewinds())
+    }
+
+    /// The function for the next of `count` tokens after `position`: the one that takes
+    /// most of them, or else the one that needs the least padding.
+    pub(crate) fn piece(&self, position: usize, count: usize) -> Result<Piece<'_, B>, EngineError> {
+        let entries = || self.decoders.iter();
+        let filled = entries().filter_map(|entry| {
+            let length = entry.signature.lengths.longest_within(count)?;
+            Some((entry, length))
+        });
+        if let Some((entry, length)) = filled.max_by_key(|(_, length)| *length) {
+            return Ok(Piece {
+                entry,
+                length,
+                count: length,
+            });
+        }
+        let padded = entries().filter_map(|entry| {
+            let length = entry.signature.lengths.shortest_around(count)?;
+            let room = match entry.signature.widths {
+                Some(Widths::End(most)) => most.min(self.config.context),
+                _ => self.config.context,
+            };
+            // Padding is written into the states, and overwritten where that is possible.
+            let fits = self.rewinds() && position + length <= room;
+            fits.then_some((entry, length))
+        });
+        let padded = padded.min_by_key(|(_, length)| *length);
+        let (entry, length) = padded.ok_or_else(|| {
+            let all: Vec<_> = entries().map(|entry| &entry.signature.lengths).collect();
             EngineError::new(
                 FailureKind::Unsupported,
-                format!("no function of the package takes {count} tokens, only {all:?}"),
+                format!(
+                    "no function of the package takes {count} tokens after {position}, only {all:?}"
+                ),
             )
+        })?;
+        Ok(Piece {
+            entry,
+            length,
+            count,
         })
     }
 }
 
-/// `tokens` as a program takes them.
-fn token_tensor(tokens: &[TokenId]) -> Tensor {
-    let values = tokens.iter().map(|&id| id as i32).collect();
-    Tensor::ints(DataType::Int32, &[1, tokens.len()], values)
+impl<B: Backend> Entry<B> {
+    /// Calls the function on `tokens` from `position` on, and returns the rows of
+    /// `wanted` of them, `width` values each.
+    pub(crate) fn call(
+        &self,
+        backend: &B,
+        (tokens, position): (&[TokenId], usize),
+        states: Option<&mut B::States>,
+        wanted: std::ops::Range<usize>,
+        width: usize,
+    ) -> Result<Vec<f32>, EngineError> {
+        let count = wanted.len();
+        let inputs = self.signature.inputs(tokens, position);
+        let wanted = Wanted {
+            outputs: &self.signature.outputs,
+            tokens: tokens.len(),
+            rows: wanted,
+        };
+        let states = states.filter(|_| self.stateful);
+        let parts = backend.call(&self.function, &inputs, states, &wanted)?;
+        let answered: usize = parts.iter().map(|part| part.width).sum();
+        let whole = |part: &crate::backend::Rows| part.values.len() == count * part.width;
+        if answered != width || !parts.iter().all(whole) {
+            return Err(protocol(&format!(
+                "rows of {answered} values, where {width} are due"
+            )));
+        }
+        if let [_] = parts[..] {
+            return Ok(parts.into_iter().flat_map(|part| part.values).collect());
+        }
+        let mut values = Vec::with_capacity(count * width);
+        for row in 0..count {
+            for part in &parts {
+                values.extend_from_slice(&part.values[row * part.width..(row + 1) * part.width]);
+            }
+        }
+        Ok(values)
+    }
 }
 
-fn failed(fault: Fault) -> EngineError {
-    EngineError::new(FailureKind::Load, fault.to_string()).caused_by(fault)
+pub(crate) fn protocol(what: &str) -> EngineError {
+    EngineError::new(FailureKind::Protocol, what)
 }
 
-impl Model for InterpretedModel {
+impl<B: Backend> Model for Decoder<B> {
     fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -264,31 +254,21 @@ impl Model for InterpretedModel {
     }
 
     fn session(&self) -> Result<Box<dyn Session + '_>, EngineError> {
-        let zeros = |port: &Port| {
-            let shape = port.ty.fixed().unwrap_or_default();
-            let count = shape.iter().product();
-            (
-                port.name.clone(),
-                Tensor::floats(port.ty.dtype, &shape, vec![0.0; count]),
-            )
-        };
-        Ok(Box::new(InterpretedSession {
-            model: self,
-            states: self.states.iter().map(zeros).collect(),
-            len: 0,
-        }))
+        Ok(Box::new(DecoderSession::new(self)?))
     }
 
     fn shared(&self) -> Option<&(dyn Model + Sync)> {
-        Some(self)
+        B::shared(self)
+    }
+
+    fn placement(&self) -> Result<Placement, EngineError> {
+        self.backend.placement()
     }
 
     fn embed(&self, texts: &[&[TokenId]], pooling: Pooling) -> Result<Embeddings, EngineError> {
         let unsupported = |why: &str| EngineError::new(FailureKind::Unsupported, why);
         let Some(encoder) = &self.encoder else {
-            return Err(unsupported(
-                "the package has no function `encode`; convert it with --functions multi --encode",
-            ));
+            return Err(unsupported(NO_ENCODER));
         };
         if pooling == Pooling::Cls {
             return Err(unsupported(
@@ -299,124 +279,22 @@ impl Model for InterpretedModel {
         let mut values = Vec::with_capacity(texts.len() * hidden);
         for text in texts {
             engine::check_extend(text, 0, &self.config)?;
-            let length = encoder.lengths.shortest_around(text.len()).ok_or_else(|| {
+            let length = encoder.signature.lengths.shortest_around(text.len());
+            let length = length.ok_or_else(|| {
                 unsupported("the text is longer than the function `encode` takes")
             })?;
             // What follows a token does not reach it.
             let mut padded = text.to_vec();
             padded.resize(length, 0);
-            let inputs = [(TOKENS, token_tensor(&padded))];
-            let mut none = States::default();
-            let states = encoder
-                .executable
-                .run(&inputs, &mut none, HIDDEN, self.precision);
-            let states = states.map_err(failed)?;
-            let rows = states
-                .as_floats()
-                .filter(|rows| rows.len() == length * hidden);
-            let rows = rows.ok_or_else(|| {
-                EngineError::new(FailureKind::Protocol, "hidden states of another size")
-            })?;
-            let rows: Vec<&[f32]> = rows.chunks(hidden).take(text.len()).collect();
+            let wanted = 0..text.len();
+            let rows = encoder.call(&self.backend, (&padded, 0), None, wanted, hidden)?;
+            let rows: Vec<&[f32]> = rows.chunks(hidden).collect();
             values.extend(pooled(&rows, pooling));
         }
-        Embeddings::new(hidden, values)
-            .ok_or_else(|| EngineError::new(FailureKind::Protocol, "a ragged embedding"))
+        Embeddings::new(hidden, values).ok_or_else(|| protocol("a ragged embedding"))
     }
 }
 
-fn pooled(rows: &[&[f32]], pooling: Pooling) -> Vec<f32> {
-    let Some(last) = rows.last() else {
-        return Vec::new();
-    };
-    if pooling == Pooling::Last {
-        return last.to_vec();
-    }
-    let mean = |column: usize| {
-        let sum: f64 = rows.iter().map(|row| f64::from(row[column])).sum();
-        (sum / rows.len() as f64) as f32
-    };
-    (0..last.len()).map(mean).collect()
-}
-
-struct InterpretedSession<'a> {
-    model: &'a InterpretedModel,
-    states: States,
-    len: usize,
-}
-
-impl Session for InterpretedSession<'_> {
-    /// What a failed call leaves in the caches lies behind the context's end, where
-    /// no token looks before it is written again.
-    fn extend(&mut self, tokens: &[TokenId], want: Want) -> Result<Logits, EngineError> {
-        let model = self.model;
-        let vocab = model.config.vocab;
-        engine::check_extend(tokens, self.len, &model.config)?;
-        let rows = want.rows(tokens.len());
-        let mut values = Vec::with_capacity(rows * vocab);
-        let mut done = 0;
-        while done < tokens.len() {
-            let (entry, count) = model.entry_for(tokens.len() - done)?;
-            let position = (self.len + done) as i32;
-            let inputs = [
-                (TOKENS, token_tensor(&tokens[done..done + count])),
-                (
-                    POSITION,
-                    Tensor::ints(DataType::Int32, &[1], vec![position]),
-                ),
-            ];
-            let run = entry
-                .executable
-                .run(&inputs, &mut self.states, LOGITS, model.precision);
-            let logits = run.map_err(failed)?;
-            let answered = logits
-                .as_floats()
-                .filter(|logits| logits.len() == count * vocab);
-            let answered = answered.ok_or_else(|| {
-                EngineError::new(
-                    FailureKind::Protocol,
-                    format!("logits of shape {:?} for {count} tokens", logits.shape()),
-                )
-            })?;
-            done += count;
-            // Rows wanted of those behind this piece's end belong to later pieces.
-            let wanted = rows.saturating_sub(tokens.len() - done).min(count);
-            values.extend_from_slice(&answered[(count - wanted) * vocab..]);
-        }
-        self.len += tokens.len();
-        Logits::new(vocab, values)
-            .ok_or_else(|| EngineError::new(FailureKind::Protocol, "a ragged row of logits"))
-    }
-
-    fn truncate(&mut self, len: usize) -> Result<(), EngineError> {
-        engine::check_truncate(len, self.len)?;
-        self.len = len;
-        Ok(())
-    }
-
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn kv(&self) -> Option<KvUsage> {
-        None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prompts_are_cut_into_lengths_that_functions_take() {
-        let list = Lengths::These(vec![1, 32, 256]);
-        assert_eq!(list.longest_within(300), Some(256));
-        assert_eq!(list.longest_within(31), Some(1));
-        assert_eq!(list.shortest_around(33), Some(256));
-        assert_eq!(list.shortest_around(257), None);
-        let range = Lengths::FromTo(4, 64);
-        assert_eq!(range.longest_within(3), None);
-        assert_eq!(range.longest_within(65), Some(64));
-        assert_eq!(range.shortest_around(2), Some(4));
-    }
-}
+/// Why a package has no embeddings.
+pub(crate) const NO_ENCODER: &str =
+    "the package has no function `encode`; convert it with --functions multi --encode";

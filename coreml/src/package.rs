@@ -90,11 +90,11 @@ impl Package {
         }
     }
 
-    /// What the converter noted of the model's shape.
+    /// What the converter noted of the model's shape; other converters note nothing.
     ///
     /// # Errors
-    /// [`PackageError::Specification`] when there is no such note or it is damaged.
-    pub fn config(&self) -> Result<Config, PackageError> {
+    /// [`PackageError::Specification`] when the note is damaged.
+    pub fn config(&self) -> Result<Option<Config>, PackageError> {
         Config::read(&self.specification)
     }
 }

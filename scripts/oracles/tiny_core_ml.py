@@ -7,6 +7,7 @@
     tiny-fp16.mlpackage    one function, 1 to 16 tokens a call
     tiny-multi.mlpackage   palette4-g16; prefill of 1, 4 or 16 tokens, decode, encode; convolutions
     tiny-defect.mlpackage  a state read again after its update, which coremltools' passes then lose
+    tiny-apple, -anemll    the same model as other converters lay it out; see foreign_core_ml.py
     logits.json            what NumPy makes of 64 random tokens in f64, from the GGUF's weights, and how
                            much of a small noise in these weights reaches the logits
 """
@@ -138,6 +139,7 @@ def main():
     for name, options in VARIANTS.items():
         subprocess.run([sys.executable, ROOT / "scripts/convert_coreml.py", OUT / "tiny.gguf", "--out",
                         OUT / f"tiny-{name}.mlpackage", *options], check=True)
+    subprocess.run([sys.executable, pathlib.Path(__file__).with_name("foreign_core_ml.py")], check=True)
 
 
 if __name__ == "__main__":

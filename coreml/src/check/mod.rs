@@ -349,6 +349,8 @@ impl Checker<'_> {
         let largest = gathers.filter_map(rows).max().unwrap_or(0);
         let vocabulary = package
             .config()
+            .ok()
+            .flatten()
             .map_or(largest, |config| config.model.vocab);
         if vocabulary.max(largest) <= MOST {
             return;

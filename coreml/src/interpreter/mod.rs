@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use crate::program::TensorType;
 use crate::tensor::{Data, DataType, Tensor};
 
-pub(crate) use compile::{compile, is_known};
+pub(crate) use compile::{Shared, compile, is_known};
 use ops::{Op, find};
 
 /// What floating-point results are rounded to.
@@ -66,14 +66,14 @@ pub(crate) struct Fault {
 }
 
 impl Executable {
-    /// Runs the function on `inputs` and returns its output `wanted`.
+    /// Runs the function on `inputs` and returns its outputs `wanted`.
     pub(crate) fn run(
         &self,
         inputs: &[(&str, Tensor)],
         states: &mut States,
-        wanted: &str,
+        wanted: &[String],
         precision: Precision,
-    ) -> Result<Tensor, Fault> {
+    ) -> Result<Vec<Tensor>, Fault> {
         let mut values = self.values.clone();
         let missing = |what: String| Fault {
             place: "call".into(),
@@ -91,10 +91,13 @@ impl Executable {
                     problem,
                 })?;
         }
-        let output = self.outputs.iter().find(|(name, _)| name == wanted);
-        output
-            .and_then(|(_, slot)| values[*slot].take())
-            .ok_or_else(|| missing(format!("no output `{wanted}`")))
+        let output = |wanted: &String| {
+            let output = self.outputs.iter().find(|(name, _)| name == wanted);
+            output
+                .and_then(|(_, slot)| values[*slot].take())
+                .ok_or_else(|| missing(format!("no output `{wanted}`")))
+        };
+        wanted.iter().map(output).collect()
     }
 }
 

@@ -72,8 +72,14 @@ fn every_operation_agrees_with_numpy() {
             .map(|(name, array)| (name.as_str(), array.tensor()))
             .collect();
         let mut states = States::default();
-        let result = executable.run(&inputs, &mut states, "result", Precision::Declared);
-        let result = result.unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        let result = executable.run(
+            &inputs,
+            &mut states,
+            &["result".into()],
+            Precision::Declared,
+        );
+        let results = result.unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        let result = &results[0];
         assert_eq!(result.shape(), case.want.shape, "{}", case.name);
         let found = result.to_floats().unwrap();
         assert_eq!(
