@@ -48,7 +48,8 @@ pub(crate) fn tokenizer(artifact: &ModelArtifact) -> Result<Box<dyn Tokenizer>> 
     let vocabulary = Package::vocabulary(path(artifact)?);
     let Some(vocabulary) = vocabulary.map_err(|error| anyhow!("{artifact}: {error}"))? else {
         bail!(
-            "{artifact} holds no vocabulary, so no text can be read for it; convert the model with \
+            "{artifact} holds no vocabulary, so no text can be read for it; name a model that has \
+             its tokenizer (ENGINE:model=…,tokenizer=MODEL.gguf), or convert it with \
              `harness model convert --to coreml`, which puts it in"
         );
     };
@@ -67,10 +68,22 @@ pub(crate) fn record(artifact: &ModelArtifact, tokenizer: &dyn Tokenizer) -> Res
         sha256: artifact.sha256.clone(),
         size_bytes: artifact.size_bytes,
         format: artifact.format.name().into(),
-        architecture: config.model.architecture.clone(),
-        quantization: config.scheme.name().into(),
+        architecture: (config.as_ref()).map_or("ml_program".into(), |config| {
+            config.model.architecture.clone()
+        }),
+        quantization: match &config {
+            Some(config) => config.scheme.name().into(),
+            None => stored(&package),
+        },
         tokenizer_sha256: tokenizer.sha256().into(),
     })
+}
+
+/// How most weights are stored.
+fn stored(package: &Package) -> String {
+    let weights = Summary::new(package).weights.into_iter();
+    let most = weights.max_by_key(|weights| weights.weights);
+    most.map_or("none".into(), |most| most.scheme)
 }
 
 fn path(artifact: &ModelArtifact) -> Result<&Path> {

@@ -13,6 +13,7 @@ impl Engines {
             Box::new(reference::Reference),
             Box::new(gpu::Gpu(gpu::Backend::Metal)),
             Box::new(gpu::Gpu(gpu::Backend::Vulkan)),
+            Box::new(coreml::Runtime),
             Box::new(coreml::Interpreter),
             Box::new(remote::Stdio),
             Box::new(remote::OpenAi),

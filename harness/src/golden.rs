@@ -33,7 +33,7 @@ fn record(engines: &Engines, arguments: &RecordArguments) -> Result<Exit> {
         None => Prompt::parse(Path::new("embedded prompts"), fixtures::PROMPTS)?,
     };
     refuse_to_overwrite(arguments, &prompts)?;
-    let model = plan::load(arguments.model.as_deref())?;
+    let model = plan::load(arguments.model.as_deref(), None)?;
     let spec: EngineSpec = arguments.engine.parse()?;
     let engine = engines.find(&spec).with_context(|| format!("--engine {spec}"))?;
     let transcripts = match answers(arguments, &prompts, &model, &spec, engine) {

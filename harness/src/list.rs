@@ -41,6 +41,11 @@ pub(crate) fn engines(engines: &Engines, format: ListFormat) -> Result<Exit> {
             "--model",
             "run this model file instead of the others'",
         ]);
+        table.add_row([
+            "tokenizer",
+            "the model's own",
+            "read texts by the tokenizer of this model file, for a package that holds none",
+        ]);
         text += &format!("{table}\n\n");
     }
     text += "An engine spec is id[:key=value,…], e.g. reference:weights=q4_0,kv=f16\n";

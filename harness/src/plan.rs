@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use engine::{EngineInfo, EngineSpec, FailureKind, ModelArtifact, Tokenizer};
+use engine::{Capability, EngineInfo, EngineSpec, FailureKind, ModelArtifact, Tokenizer};
 use reports::ModelRecord;
 use suites::{Defaults, Input, Settings, Shard, Suite};
 
@@ -62,6 +62,8 @@ pub(crate) struct PlannedEngine {
     pub(crate) own: EngineSpec,
     /// What it says of itself with these options.
     pub(crate) info: EngineInfo,
+    /// Powers it has not with this model, and why.
+    pub(crate) lacking: Vec<(Capability, String)>,
     pub(crate) model: Arc<LoadedModel>,
 }
 
@@ -70,6 +72,8 @@ pub(crate) struct LoadedModel {
     pub(crate) artifact: ModelArtifact,
     pub(crate) record: ModelRecord,
     pub(crate) tokenizer: Box<dyn Tokenizer>,
+    /// The model that the tokenizer comes from: this one, unless another is named.
+    pub(crate) reader: ModelArtifact,
 }
 
 impl Plan {
@@ -134,7 +138,7 @@ impl PlannedSuite {
         Input {
             tokenizer: &*engines[reader].model.tokenizer,
             defaults: EMBEDDED,
-            model_sha256: &engines[reader].model.artifact.sha256,
+            model_sha256: &engines[reader].model.reader.sha256,
             settings: &self.settings,
         }
     }
@@ -226,7 +230,7 @@ fn engines(
     }
 
     let default = arguments.model.as_ref().or(config.model.as_ref());
-    let mut models: Vec<(Option<PathBuf>, Arc<LoadedModel>)> = Vec::new();
+    let mut models: Vec<([Option<PathBuf>; 2], Arc<LoadedModel>)> = Vec::new();
     let mut planned = Vec::new();
     for spec in specs {
         let mut own = spec.clone();
@@ -235,26 +239,31 @@ fn engines(
             .take("model")
             .map(PathBuf::from)
             .or_else(|| default.cloned());
+        let paths = [path, own.options.take("tokenizer").map(PathBuf::from)];
         let engine = known.find(&own).with_context(|| format!("--engine {spec}"))?;
-        let info = match engine.probe(&own.options) {
+        let mut info = match engine.probe(&own.options) {
             Err(error) if error.kind() == FailureKind::InvalidInput => {
                 return Err(error).with_context(|| format!("--engine {spec}"));
             }
             // What else is wrong with it is for its cells to find, and to record.
             other => other.unwrap_or_else(|_| engine.describe()),
         };
-        let model = match models.iter().find(|(other, _)| *other == path) {
+        let model = match models.iter().find(|(others, _)| *others == paths) {
             Some((_, model)) => Arc::clone(model),
             None => {
-                let model = Arc::new(load(path.as_deref())?);
-                models.push((path, Arc::clone(&model)));
+                let [path, tokenizer] = &paths;
+                let model = Arc::new(load(path.as_deref(), tokenizer.as_deref())?);
+                models.push((paths, Arc::clone(&model)));
                 model
             }
         };
+        let lacking = engine.lacking(&model.artifact, &own.options);
+        info.lose(&lacking);
         planned.push(PlannedEngine {
             spec,
             own,
             info,
+            lacking,
             model,
         });
     }
@@ -262,13 +271,19 @@ fn engines(
     Ok((planned, fallback))
 }
 
-pub(crate) fn load(path: Option<&Path>) -> Result<LoadedModel> {
+/// The model at `path`, read by the tokenizer of the one at `tokenizer` or its own.
+pub(crate) fn load(path: Option<&Path>, tokenizer: Option<&Path>) -> Result<LoadedModel> {
     let artifact = model::artifact(path)?;
-    let tokenizer = model::tokenizer(&artifact)?;
+    let reader = match tokenizer {
+        Some(path) => model::artifact(Some(path))?,
+        None => artifact.clone(),
+    };
+    let tokenizer = model::tokenizer(&reader)?;
     Ok(LoadedModel {
         record: model::record(&artifact, &*tokenizer)?,
         artifact,
         tokenizer,
+        reader,
     })
 }
 

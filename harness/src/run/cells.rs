@@ -206,14 +206,19 @@ impl<'a> Runner<'a> {
         for powers in place.suite.suite.requires() {
             let mut missing = powers.iter().filter(|power| !capabilities.contains(power));
             match missing.next() {
-                Some(power) => lacks.push(format!("{power:?}")),
+                Some(power) => lacks.push(power),
                 None => {
                     lacks.clear();
                     break;
                 }
             }
         }
+        let mut lost = place.engine.lacking.iter();
+        if let Some((_, why)) = lost.find(|(power, _)| lacks.contains(&power)) {
+            return Some(why.clone());
+        }
         if !lacks.is_empty() {
+            let lacks: Vec<_> = lacks.iter().map(|power| format!("{power:?}")).collect();
             let lacks = lacks.join(" or ");
             return Some(format!("the engine lacks the capability {lacks}"));
         }
@@ -322,8 +327,8 @@ impl<'a> Runner<'a> {
             engine_name: format!("{} {version}", engine.own),
             model: (&engine.model.artifact).into(),
             reader: match place.suite.suite.compares_tokens() {
-                true => (&plan.engines[0].model.artifact).into(),
-                false => (&engine.model.artifact).into(),
+                true => (&plan.engines[0].model.reader).into(),
+                false => (&engine.model.reader).into(),
             },
             role,
             candidates: plan.engines.len() - 1,
