@@ -3,19 +3,20 @@
 //! It is there to test what judges engines, this harness and whatever is built
 //! around it: `faulty:mode=segv` must end as a recorded crash and exit code 3.
 //! `faulty:mode=rope_base,layer=3` must be found by
-//! `harness run --suite parity --bisect`. Options other than `mode`, `after`, `delay_ms`
-//! and `layer` are the reference's.
+//! `harness run --suite parity --bisect`. Options other than `mode`, `after`, `delay_ms`,
+//! `layer` and `off_ane` are the reference's.
 
 mod mode;
+mod plan;
 mod strike;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use engine::{
-    Embeddings, Engine, EngineError, EngineInfo, EngineOptions, FailureKind, KvUsage, Logits,
-    Model, ModelArtifact, ModelConfig, Numerics, OptionHelp, Pooling, Session, TapObserver,
-    TokenId, Want,
+    Capability, Embeddings, Engine, EngineError, EngineInfo, EngineOptions, FailureKind, KvUsage,
+    Logits, Model, ModelArtifact, ModelConfig, Numerics, OptionHelp, Placement, Pooling, Session,
+    TapObserver, TokenId, Want,
 };
 use reference::Reference;
 
@@ -27,7 +28,7 @@ pub struct Faulty;
 
 const ID: &str = "faulty";
 
-const HELP: [OptionHelp; 4] = [
+const HELP: [OptionHelp; 5] = [
     OptionHelp {
         key: "mode",
         default: "none",
@@ -51,6 +52,11 @@ const HELP: [OptionHelp; 4] = [
         default: "0",
         help: "the layer that computes something else",
     },
+    OptionHelp {
+        key: "off_ane",
+        default: "0",
+        help: "how many operations of each layer its pretended plan leaves to the CPU",
+    },
 ];
 
 impl Engine for Faulty {
@@ -59,6 +65,10 @@ impl Engine for Faulty {
         EngineInfo {
             id: ID.into(),
             about: "the reference with a fault built in, to test what judges engines".into(),
+            capabilities: [Capability::Placement]
+                .into_iter()
+                .chain(reference.capabilities)
+                .collect(),
             options: HELP.into_iter().chain(reference.options).collect(),
             ..reference
         }
@@ -101,6 +111,7 @@ struct Fault {
     after: u64,
     delay: Duration,
     layer: usize,
+    off_ane: usize,
 }
 
 impl Fault {
@@ -111,6 +122,7 @@ impl Fault {
             after: options.parse_or("after", 0)?,
             delay: Duration::from_millis(options.parse_or("delay_ms", 100)?),
             layer: options.parse_or("layer", 0)?,
+            off_ane: options.parse_or("off_ane", 0)?,
         };
         let mut rest = options.clone();
         for option in HELP {
@@ -144,6 +156,10 @@ impl Model for FaultyModel {
             session: self.model.session()?,
             model: self,
         }))
+    }
+
+    fn placement(&self) -> Result<Placement, EngineError> {
+        Ok(plan::pretended(self.config().layers, self.fault.off_ane))
     }
 
     fn embed(&self, texts: &[&[TokenId]], pooling: Pooling) -> Result<Embeddings, EngineError> {

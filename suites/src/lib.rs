@@ -21,6 +21,7 @@ mod measurement;
 pub mod memory;
 pub mod parity;
 pub mod perplexity;
+pub mod placement;
 mod reading;
 mod settings;
 pub mod soak;
@@ -117,6 +118,7 @@ pub fn all() -> &'static [&'static dyn Suite] {
         &memory::Memory,
         &soak::Soak,
         &kernels::KernelsSuite,
+        &placement::PlacementSuite,
     ]
 }
 
