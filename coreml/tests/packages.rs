@@ -163,7 +163,10 @@ fn the_shape_of_a_model_is_seen_from_its_tensors() {
         // Tables of angles are weights here, and the head may be stored once more.
         let tables = 2 * known.context * known.head_dim + known.head_dim.pow(2) + known.context;
         let more = seen.parameters - known.parameters;
-        assert!(more <= (known.vocab * known.hidden + tables) as u64, "{more}");
+        assert!(
+            more <= (known.vocab * known.hidden + tables) as u64,
+            "{more}"
+        );
         seen.parameters = known.parameters;
         assert_eq!((seen, formats), (known.clone(), numerics), "{name}");
     }

@@ -15,7 +15,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Checker, Severity};
+use super::Severity;
+use super::function::Checker;
 
 /// A value that is a state as it was, perhaps with rows of its own.
 #[derive(Clone, Copy)]
