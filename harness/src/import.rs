@@ -96,6 +96,7 @@ fn provenance(tool: Tool, results: &Results) -> Result<Provenance> {
         command_line: command.map(String::from).into(),
         settings: BTreeMap::new(),
         gates: Vec::new(),
+        history: None,
         seeds: BTreeMap::new(),
         baseline: ENGINE.into(),
         plan: PlanRecord::default(),
