@@ -41,7 +41,7 @@ pub(crate) fn of(arguments: &CompareArguments) -> Result<[Vec<StoredRun>; 2]> {
 /// A run that was named.
 enum Named {
     InFolder(Box<StoredRun>),
-    InHistory(Run),
+    InHistory(Box<Run>),
 }
 
 impl Named {
@@ -73,7 +73,7 @@ impl Past<'_> {
                         known.insert(run.id),
                         "revision {revision} is given twice on one side; a run counts once"
                     );
-                    all.push(Named::InHistory(run));
+                    all.push(Named::InHistory(Box::new(run)));
                 }
                 continue;
             }
