@@ -1,85 +1,14 @@
 //! `harness compare` through the real binary, on a real record and planted changes of it.
 #![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
 
+mod planted;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
-use std::sync::OnceLock;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-fn harness(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(assert_cmd::cargo::cargo_bin!("harness"))
-        .current_dir(folder)
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-/// Standard output of a comparison that ends with `code`.
-#[track_caller]
-fn compare(folder: &Path, arguments: &[&str], code: i32) -> String {
-    let output = harness(folder, &[&["compare"], arguments].concat());
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
-    assert!(!error.contains("panicked"), "{error}");
-    String::from_utf8(output.stdout).unwrap() + &error
-}
-
-/// A record of suites perplexity and latency, made once for all tests.
-fn record() -> &'static Path {
-    static RECORD: OnceLock<TempDir> = OnceLock::new();
-    let folder = RECORD.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let arguments = [
-            "run",
-            "--suite",
-            "perplexity",
-            "--suite",
-            "latency",
-            "--quick",
-            "--engine",
-            "reference:weights=q8_0",
-            "--set",
-            "perplexity.chunks=6",
-            "--out",
-            "run",
-        ];
-        let output = harness(folder.path(), &arguments);
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        folder
-    });
-    folder.path()
-}
-
-/// A copy of the record under `name`, its `run.json` changed.
-fn copy(to: &Path, name: &str, change: impl FnOnce(&mut Value)) -> String {
-    let (from, to) = (record().join("run"), to.join(name));
-    fs::create_dir(&to).unwrap();
-    fs::copy(from.join("samples.csv"), to.join("samples.csv")).unwrap();
-    let text = fs::read_to_string(from.join("run.json")).unwrap();
-    let mut run: Value = serde_json::from_str(&text).unwrap();
-    change(&mut run);
-    fs::write(to.join("run.json"), run.to_string()).unwrap();
-    name.into()
-}
-
-/// Every metric of the record with this name.
-fn each(run: &mut Value, name: &str, mut change: impl FnMut(&mut Value)) {
-    let mut found = false;
-    for cell in run["cells"].as_array_mut().unwrap() {
-        for metric in cell["metrics"].as_array_mut().unwrap() {
-            if metric["name"] == name {
-                change(metric);
-                found = true;
-            }
-        }
-    }
-    assert!(found, "no {name}");
-}
-
-const TIME: &str = "latency.decode.itl_p50_ns";
+use planted::{TIME, compare, copy, each, harness, record};
 
 /// Eight runs, each a little off the others, with one time multiplied.
 fn times(folder: &Path, name: &str, factor: f64) -> String {

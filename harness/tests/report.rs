@@ -1,6 +1,8 @@
 //! `harness report` through the real binary on a real run.
 #![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
 
+mod planted;
+
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -253,6 +255,66 @@ fn a_history_is_reported_with_what_is_at_hand() {
         let output = report(&[arguments, &["--out", "none"]].concat());
         assert!(ends(&output, 2).contains(why), "{why}");
     }
+}
+
+#[test]
+fn postgresql_gives_the_report_that_sqlite_gives() {
+    let Some(url) = planted::postgres("report") else {
+        return;
+    };
+    let folder = TempDir::new().unwrap();
+    two_runs(folder.path());
+    let runs = [".harness/runs/first", ".harness/runs/second"];
+    let mut reports = Vec::new();
+    for (url, name) in [("sqlite:h.db", "lite"), (&*url, "post")] {
+        let history = ["--history", url];
+        let add = [&["history", "add"], &runs[..], &history].concat();
+        ends(&harness(folder.path(), &add), 0);
+        let site = [&["report", "--out", name], &history[..]].concat();
+        let output = harness(folder.path(), &site);
+        ends(&output, 0);
+        let said = String::from_utf8(output.stdout).unwrap();
+        check_site(&folder.path().join(name));
+        let out = format!("{name}-summary");
+        let summary = [
+            &["report", "--format", "markdown", "--out", &out],
+            &history[..],
+        ];
+        ends(&harness(folder.path(), &summary.concat()), 0);
+        let text = fs::read_to_string(folder.path().join(&out).join("report.md")).unwrap();
+        let mut names: Vec<String> = (pages(&folder.path().join(name)).iter())
+            .map(|page| {
+                page.strip_prefix(folder.path().join(name))
+                    .unwrap()
+                    .display()
+                    .to_string()
+            })
+            .collect();
+        names.sort();
+        reports.push((said.replace(name, ""), text, names));
+    }
+    assert!(reports[0] == reports[1], "{reports:?}");
+    let part = [
+        "report",
+        "--history",
+        &url,
+        "--metric",
+        "kv.*",
+        "--out",
+        "part",
+    ];
+    ends(&harness(folder.path(), &part), 0);
+    check_site(&folder.path().join("part"));
+    let none = [
+        "report",
+        "--history",
+        &url,
+        "--branch",
+        "nowhere",
+        "--out",
+        "none",
+    ];
+    assert!(ends(&harness(folder.path(), &none), 2).contains("no run that the options admit"));
 }
 
 #[test]

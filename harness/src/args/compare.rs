@@ -20,14 +20,6 @@ pub(crate) struct CompareArguments {
     #[arg(value_name = "HEAD")]
     pub(crate) second: RunList,
 
-    /// History that revisions are looked up in: sqlite:PATH or
-    /// postgres://USER:PASSWORD@HOST/DATABASE [default: HARNESS_HISTORY or .harness/history.db]
-    #[arg(long, value_name = "URL", conflicts_with = "make")]
-    pub(crate) history: Option<String>,
-
-    #[command(flatten, next_help_heading = "Parts of a history, or of runs")]
-    pub(crate) part: HistoryPart,
-
     /// Another run of the one build, repeatable
     #[arg(long, value_name = "RUN")]
     pub(crate) base: Vec<PathBuf>,
@@ -79,6 +71,19 @@ pub(crate) struct CompareArguments {
     /// What to print
     #[arg(long, value_enum, default_value_t = RunFormat::Table)]
     pub(crate) format: RunFormat,
+
+    /// History that revisions are looked up in: sqlite:PATH or
+    /// postgres://USER:PASSWORD@HOST/DATABASE [default: HARNESS_HISTORY or .harness/history.db]
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with = "make",
+        help_heading = "Revisions"
+    )]
+    pub(crate) history: Option<String>,
+
+    #[command(flatten, next_help_heading = "Revisions")]
+    pub(crate) part: HistoryPart,
 }
 
 /// Folders with commas between.
