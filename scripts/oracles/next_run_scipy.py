@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes stats/tests/vectors/next_run.json: whether a run of several figures is like those before it,
-for stats/tests/next_run.rs. Medians, deviations and ranks are NumPy's and SciPy's.
+for stats/tests/next_run.rs. Medians, norms and ranks are NumPy's and SciPy's.
 
     .oracles/venv/bin/python scripts/oracles/next_run_scipy.py
 """
@@ -19,8 +19,7 @@ def scores(runs, margin):
     """By run and figure; `runs` has the new one last."""
     centre = np.median(runs, axis=0)
     excess = runs - centre
-    scale = stats.median_abs_deviation(runs, axis=0, scale="normal")
-    scale = np.where(scale == 0, runs.std(axis=0, ddof=1), scale)
+    scale = np.hypot(np.linalg.norm(excess.clip(0), axis=0) / np.sqrt(len(runs)), margin * abs(centre) / 4)
     counts = (excess > 0) & (excess >= margin * abs(centre))
     return centre, np.divide(excess, scale, out=np.zeros_like(excess), where=counts)
 

@@ -3,7 +3,6 @@ use crate::error::{StatsError, check_alpha, check_finite, finite};
 use crate::order_statistic::ROUNDING;
 use crate::percentile::interpolated;
 use crate::ranks::Ranks;
-use crate::summary::{sample_std, scaled_mad};
 
 /// A figure of a run, to be held against the same figure of runs before it. The larger, the worse.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -69,8 +68,11 @@ pub fn min_runs_before(alpha: f64, dependence: f64) -> Result<usize, StatsError>
 /// before, *any* figure is over its bound with probability `alpha` at most.
 ///
 /// A figure's excess over the median of all `n + 1` runs, the new one among them, counts in units
-/// of their scaled MAD (of their standard deviation, where more than half are equal), and as
-/// nothing where it is below the figure's margin. A run is as bad as its worst figure. If nothing
+/// of the root mean square of all runs' excesses (and of a quarter of the margin, lest what hardly
+/// varies raise alarms for the rest), and as nothing where it is below the figure's margin. That
+/// unit knows a figure's tail: a maximum, which some runs exceed a hundredfold, then counts
+/// no more than a median does. Ratios had better be given as logarithms. A run is as bad as its worst
+/// figure. If nothing
 /// has changed the `n + 1` runs are exchangeable, and each is the worst with the same probability,
 /// whatever the distributions of the figures and however these depend on each other: with
 /// `k = ⌊alpha (n + 1)⌋`, the new run is worse than the `k`-th worst of those before
@@ -138,7 +140,7 @@ pub fn next_run(figures: &[NextFigure<'_>], alpha: f64) -> Result<NextRun, Stats
         let as_bad = worst.partition_point(|worst| *worst >= score);
         NextBound {
             centre: figure.centre,
-            limit: figure.centre + (critical * figure.scale).max(figure.margin),
+            limit: figure.centre + figure.largest(critical).max(figure.margin),
             p: (dependence * (1 + as_bad) as f64 / (n + 1) as f64).min(1.0),
             over: score > critical,
         }
@@ -152,10 +154,14 @@ pub fn next_run(figures: &[NextFigure<'_>], alpha: f64) -> Result<NextRun, Stats
 /// A figure of all runs, the new one last, on the scale that all figures share.
 struct Scored {
     centre: f64,
-    scale: f64,
     margin: f64,
+    /// Mean square of the excesses before, over all runs, and what is added to it.
+    square: f64,
     scores: Vec<f64>,
 }
+
+/// As much of the margin is added to the noise of each figure.
+const SHARE_OF_MARGIN: f64 = 0.25;
 
 impl Scored {
     fn new(figure: &NextFigure<'_>) -> Result<Self, StatsError> {
@@ -164,24 +170,33 @@ impl Scored {
         let mut sorted = values.clone();
         sorted.sort_by(f64::total_cmp);
         let centre = interpolated(&sorted, 0.5);
-        let scale = match scaled_mad(&sorted)? {
-            0.0 => sample_std(&sorted)?,
-            mad => mad,
-        };
         let margin = match figure.margin {
             Margin::OfCentre(share) => share * centre.abs(),
             Margin::Absolute(excess) => excess,
         };
+        let square = |value: &f64| (value - centre).max(0.0).powi(2) / values.len() as f64;
+        let before = figure.past.iter().map(square).sum::<f64>();
+        let before = before + (SHARE_OF_MARGIN * margin).powi(2);
+        let scale = finite((before + square(&figure.next)).sqrt())?;
         let score = |value: &f64| match value - centre {
-            excess if excess > 0.0 && excess >= margin => finite(excess / scale),
-            _ => Ok(0.0),
+            excess if excess > 0.0 && excess >= margin => excess / scale,
+            _ => 0.0,
         };
         Ok(Self {
             centre,
-            scale,
             margin,
-            scores: values.iter().map(score).collect::<Result<_, _>>()?,
+            square: before,
+            scores: values.iter().map(score).collect(),
         })
+    }
+
+    /// The largest excess whose score, of which it is a part itself, is no more than `score`.
+    fn largest(&self, score: f64) -> f64 {
+        let own_share = score * score / self.scores.len() as f64;
+        match own_share < 1.0 {
+            true => score * (self.square / (1.0 - own_share)).sqrt(),
+            false => f64::INFINITY,
+        }
     }
 }
 

@@ -90,6 +90,67 @@ proptest! {
     }
 }
 
+proptest! {
+    /// What is let pass is told: over the limit there is an alarm, and below it none.
+    #[test]
+    fn the_limit_is_where_alarms_begin(
+        columns in (25usize..40).prop_flat_map(columns),
+        share in 0.0..0.1,
+        beyond in 0.9..1.1,
+    ) {
+        let last = columns[0].len() - 1;
+        let figures: Vec<NextFigure<'_>> = (columns.iter())
+            .map(|column| NextFigure {
+                past: &column[..last],
+                next: column[last],
+                margin: Margin::OfCentre(share),
+            })
+            .collect();
+        let Ok(held) = next_run(&figures, 0.1) else {
+            return Ok(());
+        };
+        for (figure, bound) in figures.iter().zip(&held.bounds) {
+            let (excess, most) = (figure.next - bound.centre, bound.limit - bound.centre);
+            if excess < most * (1.0 - 1e-9) {
+                prop_assert!(!bound.over, "{excess} {most}");
+            }
+            if excess > most * (1.0 + 1e-9) && excess > 0.0 {
+                prop_assert!(bound.over, "{excess} {most}");
+            }
+        }
+        // The same of another value, whose own excess changes nothing for the other figures.
+        let bound = held.bounds[0];
+        if bound.limit.is_finite() && bound.limit > bound.centre && figures.len() == 1 {
+            let mut again = figures.clone();
+            again[0].next = bound.centre + beyond * (bound.limit - bound.centre);
+            let other = next_run(&again, 0.1).unwrap().bounds[0];
+            let excess = again[0].next - other.centre;
+            prop_assert_eq!(other.over, excess > (other.limit - other.centre) * (1.0 + 1e-12));
+        }
+    }
+}
+
+#[test]
+fn a_wild_figure_does_not_hide_a_quiet_one() {
+    let quiet: Vec<f64> = (0..40)
+        .map(|i| 100.0 + f64::from(i * 7 % 11) / 10.0)
+        .collect();
+    // One run in ten takes up to a hundred times as long.
+    let wild: Vec<f64> = (0..40)
+        .map(|i| match i % 10 {
+            3 => 100.0 * f64::from(i),
+            _ => 10.0 + f64::from(i * 5 % 7),
+        })
+        .collect();
+    let figure = |past, next| NextFigure {
+        past,
+        next,
+        margin: Margin::OfCentre(0.02),
+    };
+    let held = next_run(&[figure(&quiet, 105.0), figure(&wild, 12.0)], 0.05).unwrap();
+    assert!(held.bounds[0].over && !held.bounds[1].over, "{held:?}");
+}
+
 #[test]
 fn what_does_not_matter_is_no_alarm() {
     let past: Vec<f64> = (0..40)

@@ -17,13 +17,17 @@ pub(super) fn judge(candidates: &[&Candidate], past: &Past, alpha: f64) -> Vec<J
         .map(|place| {
             let candidate = candidates[*place];
             let common = (candidate.stable.iter()).filter(|(run, _)| window.contains(run));
-            common.map(|(_, value)| candidate.sign() * value).collect()
+            let scale = candidate.scale();
+            common
+                .map(|(_, value)| candidate.sign() * scale.of(*value))
+                .collect()
         })
         .collect();
     let figures: Vec<NextFigure<'_>> = (members.iter().zip(&pasts))
         .map(|(place, past)| NextFigure {
             past,
-            next: candidates[*place].sign() * candidates[*place].value,
+            next: candidates[*place].sign()
+                * candidates[*place].scale().of(candidates[*place].value),
             margin: candidates[*place].margin(),
         })
         .collect();
@@ -38,7 +42,11 @@ pub(super) fn judge(candidates: &[&Candidate], past: &Past, alpha: f64) -> Vec<J
                 Ok(held) => {
                     let bound = held.bounds[member];
                     let sign = candidate.sign();
-                    let (centre, limit) = (sign * bound.centre, sign * bound.limit);
+                    let scale = candidate.scale();
+                    let (centre, limit) = (
+                        scale.back(sign * bound.centre),
+                        scale.back(sign * bound.limit),
+                    );
                     let most = if sign > 0.0 { "at most" } else { "at least" };
                     Judgement::Held {
                         limit,

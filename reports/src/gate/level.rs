@@ -46,12 +46,13 @@ pub(super) fn judge(candidate: &Candidate, past: &Past) -> Judgement {
     let matters = candidate.effect.matters(excess, level, value, threshold);
     let places: Vec<usize> = candidate.stable.iter().map(|(place, _)| *place).collect();
     let now = candidate.change(value, level);
+    let (scale, sign) = (candidate.scale(), candidate.sign());
     let margin = match candidate.margin() {
         Margin::OfCentre(share) => share * level.abs(),
         Margin::Absolute(excess) => excess,
     };
     Judgement::Held {
-        limit: level + candidate.sign() * margin,
+        limit: scale.back(scale.of(level) + sign * margin),
         over: excess > 0.0 && matters,
         why: format!(
             "history: {} in {}; now {now}, and from {threshold} {} on it matters",

@@ -37,6 +37,31 @@ pub(super) struct Candidate {
     pub(super) level: Option<f64>,
 }
 
+/// How differences of a figure are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scale {
+    /// Of logarithms.
+    Ratio,
+    /// Of the figures themselves, which zero or negative ones need.
+    Plain,
+}
+
+impl Scale {
+    pub(super) fn of(self, value: f64) -> f64 {
+        match self {
+            Scale::Ratio => value.ln(),
+            Scale::Plain => value,
+        }
+    }
+
+    pub(super) fn back(self, value: f64) -> f64 {
+        match self {
+            Scale::Ratio => value.exp(),
+            Scale::Plain => value,
+        }
+    }
+}
+
 impl Past {
     pub(super) fn read(
         history: &mut History,
@@ -167,18 +192,27 @@ impl Candidate {
         }
     }
 
-    /// The excess that matters.
-    pub(super) fn margin(&self) -> Margin {
+    /// On what scale it is held against its past: the ratio of what is told in per cent, if it
+    /// can have one.
+    pub(super) fn scale(&self) -> Scale {
+        let all = self.stable.iter().map(|(_, value)| *value);
         match self.effect {
-            Effect::Points(points) => Margin::Absolute(self.threshold / points),
-            // Per cent are taken of the smaller of both, as a comparison takes them.
-            Effect::Relative => {
-                let share = self.threshold / 100.0;
-                Margin::OfCentre(match self.better {
-                    Better::Higher => share / (1.0 + share),
-                    Better::Lower | Better::Equal => share,
-                })
+            Effect::Relative if all.chain([self.value]).all(|value| value > 0.0) => Scale::Ratio,
+            Effect::Relative | Effect::Points(_) => Scale::Plain,
+        }
+    }
+
+    /// The excess that matters, on that scale. Per cent are taken of the smaller of both, as a
+    /// comparison takes them.
+    pub(super) fn margin(&self) -> Margin {
+        let share = self.threshold / 100.0;
+        match (self.effect, self.scale(), self.better) {
+            (Effect::Points(points), ..) => Margin::Absolute(self.threshold / points),
+            (Effect::Relative, Scale::Ratio, _) => Margin::Absolute(share.ln_1p()),
+            (Effect::Relative, Scale::Plain, Better::Higher) => {
+                Margin::OfCentre(share / (1.0 + share))
             }
+            (Effect::Relative, Scale::Plain, _) => Margin::OfCentre(share),
         }
     }
 
