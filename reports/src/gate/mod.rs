@@ -4,7 +4,8 @@
 //! branch and settings, as far as that is one level: since its last change point. What varies from
 //! run to run is judged jointly ([`stats::next_run`]): if nothing has changed, *any* figure of a
 //! run fails with a probability of alpha at most. What an engine answers does not vary, and there
-//! the level itself is the bound. Both need an excess that matters, too.
+//! the level itself is the bound. Both need an excess that matters, too. A run that began on a machine
+//! busier than in any run before is not like those, and what varies does not fail in it.
 
 mod family;
 mod level;
@@ -62,6 +63,12 @@ enum Judgement {
     LeftOut(String),
 }
 
+impl Judgement {
+    fn over(&self) -> bool {
+        matches!(self, Judgement::Held { over: true, .. })
+    }
+}
+
 /// Holds every figure of `record` that has a direction against its past, and enters what came of it:
 /// a figure that is worse than its past fails; one without a gate of its own has this one.
 ///
@@ -79,11 +86,21 @@ pub fn hold(
     };
     let (steady, varying): (Vec<&Candidate>, Vec<&Candidate>) =
         (past.candidates.iter()).partition(|candidate| candidate.level.is_some());
-    let judged = (steady
-        .iter()
-        .map(|candidate| level::judge(candidate, &past)))
-    .chain(family::judge(&varying, &past, gate.alpha));
-    for (candidate, judgement) in steady.iter().chain(&varying).zip(judged) {
+    let mut judged = family::judge(&varying, &past, gate.alpha);
+    if judged.iter().any(Judgement::over)
+        && let Some(busier) = past.busier(history, record)?
+    {
+        // Its times are not to be expected among those of quieter days.
+        for judgement in judged.iter_mut().filter(|judgement| judgement.over()) {
+            *judgement = Judgement::LeftOut(busier.clone());
+        }
+    }
+    judged.extend(
+        steady
+            .iter()
+            .map(|candidate| level::judge(candidate, &past)),
+    );
+    for (candidate, judgement) in varying.iter().chain(&steady).zip(judged) {
         let metric = &mut record.cells[candidate.cell].metrics[candidate.metric];
         match judgement {
             Judgement::Held { limit, over, why } => {

@@ -141,6 +141,29 @@ impl Past {
         self.runs.len()
     }
 
+    /// In words, that the machine had more to do when the run began than ever before in these runs;
+    /// `None` if it had not, or that is not known.
+    pub(super) fn busier(
+        &self,
+        history: &mut History,
+        record: &RunRecord,
+    ) -> Result<Option<String>, HistoryError> {
+        let load = |state: &serde_json::Value| state["load_average_1min"].as_f64();
+        let now = load(&record.provenance.machine.state_at_start);
+        let mut before: Vec<f64> = Vec::new();
+        for run in &self.runs[self.runs.len().saturating_sub(LONGEST)..] {
+            before.extend(load(&history.state_at_start(run.id)?));
+        }
+        let most = before.into_iter().reduce(f64::max);
+        Ok(match (now, most) {
+            (Some(now), Some(most)) if now > most => Some(format!(
+                "worse, but the machine was busier when the run began than in any before it (load \
+                 average {now:.1}, {most:.1} at most); run it again"
+            )),
+            _ => None,
+        })
+    }
+
     /// The runs at these places, in words: how many, and of which commits.
     pub(super) fn describe(&self, places: &[usize]) -> String {
         let count = places.len();

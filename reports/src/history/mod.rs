@@ -207,6 +207,11 @@ impl History {
         self.store.reading(|store| query::record(store, run))
     }
 
+    /// The machine's state when a run began, as its record has it.
+    pub(crate) fn state_at_start(&mut self, run: RunId) -> Result<serde_json::Value, HistoryError> {
+        query::provenance(&mut self.store, run).map(|it| it.machine.state_at_start)
+    }
+
     /// The series that `filter` admits, by key.
     ///
     /// # Errors

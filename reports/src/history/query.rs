@@ -82,6 +82,16 @@ fn run(row: &Row<'_>) -> Result<Run, HistoryError> {
     })
 }
 
+pub(super) fn provenance(store: &mut Store, run: RunId) -> Result<Provenance, HistoryError> {
+    let found = store.query(
+        "SELECT provenance FROM run WHERE id = $1",
+        &[Value::Int(run.0)],
+        |row| json(&row.text(0)?),
+    )?;
+    let first = found.into_iter().next();
+    first.ok_or_else(|| HistoryError::Damaged("a run is gone".into()))
+}
+
 pub(super) fn record(store: &mut Store, run: RunId) -> Result<RunRecord, HistoryError> {
     let values = [Value::Int(run.0)];
     let head = store.query(

@@ -13,6 +13,7 @@ on_both! {
     other_machines_branches_and_settings_do_not_count
     answers_are_held_against_their_level
     what_a_suite_demands_stands
+    a_machine_busier_than_ever_is_no_regression
 }
 
 /// A figure that varies within a per cent or so, and one of an answer that does not.
@@ -240,4 +241,29 @@ fn what_a_suite_demands_stands(url: &str) {
     own(&mut record, Verdict::Fail);
     held(&mut history, &mut record);
     assert_eq!(gate(&record), "<= 11");
+}
+
+fn a_machine_busier_than_ever_is_no_regression(url: &str) {
+    let load = |record: &mut RunRecord, load: f64| {
+        record.provenance.machine.state_at_start = serde_json::json!({"load_average_1min": load});
+    };
+    let mut history = history(url, 25, |day, record| load(record, day as f64 / 10.0));
+    for (now, failed) in [(2.3, 1), (2.5, 0)] {
+        let mut record = night(25);
+        load(&mut record, now);
+        times(&mut record.cells[0].metrics[0], 1.2);
+        let came = held(&mut history, &mut record);
+        assert_eq!((came.held, came.failed), (5 + failed, failed), "{came:?}");
+        if failed == 0 {
+            let (why, count) = &came.left_out[0];
+            assert!(why.contains("load average 2.5, 2.4 at most"), "{why}");
+            assert_eq!(
+                (*count, record.cells[0].metrics[0].verdict),
+                (1, Verdict::Info)
+            );
+        }
+        // What an engine answers does not depend on that.
+        record.cells[0].metrics[2].value = Some(9.0);
+        assert_eq!(held(&mut history, &mut record).failed, failed + 1);
+    }
 }
