@@ -203,8 +203,13 @@ pub(crate) fn verify(artifact: &ModelArtifact) -> Result<Exit> {
         bail!("{artifact}: {errors} error(s), the first: {}", findings[0]);
     }
     passed("program: order of values, types, weights, use of states");
-    let tokenizer = tokenizer(artifact)?;
-    passed(&format!("tokenizer: sha256 {}", tokenizer.sha256()));
+    match package.vocabulary {
+        Some(_) => {
+            let tokenizer = tokenizer(artifact)?;
+            passed(&format!("tokenizer: sha256 {}", tokenizer.sha256()));
+        }
+        None => anstream::println!("note  holds no vocabulary; name a model's by tokenizer="),
+    }
     let opened = Interpreter.open(artifact, &EngineOptions::default());
     let opened = opened.map_err(|error| anyhow!("{error}"))?;
     let opened = engine::checked(opened, Default::default());

@@ -65,6 +65,64 @@ fn a_converted_model_computes_what_its_source_does() {
 }
 
 #[test]
+fn packages_of_other_converters_are_read_with_the_tokenizer_of_their_source() {
+    for package in ["-apple.mlpackage", "-anemll.mlpackage"] {
+        let named = format!("{package},tokenizer={}", tiny(".gguf"));
+        let output = parity("reference", &named);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{package}: {}",
+            told(&output)
+        );
+        let output = parity("reference", package);
+        assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+        assert!(told(&output).contains("tokenizer="), "{}", told(&output));
+        let output = harness(&["model", "verify", &tiny(package)]);
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        assert!(told(&output).contains("no vocabulary"), "{}", told(&output));
+    }
+}
+
+#[test]
+fn embeddings_are_skipped_where_the_package_has_none() {
+    let reference = format!("reference:model={}", tiny(".gguf"));
+    for (package, skipped) in [("-fp16.mlpackage", true), ("-multi.mlpackage", false)] {
+        let candidate = format!("coreml-interp:model={}", tiny(package));
+        let engines = ["--engine", &reference, "--engine", &candidate];
+        let words = ["run", "--suite", "embedding", "--quick", "--out", "out"];
+        let texts = [
+            "--set",
+            "embedding.passages=4",
+            "--gate",
+            "embedding.cosine_min >= -1",
+        ];
+        let output = harness(&[&words[..], &engines, &texts].concat());
+        let text = told(&output);
+        assert_eq!(text.contains("no function `encode`"), skipped, "{text}");
+        assert_ne!(output.status.code(), Some(3), "{text}");
+        assert_ne!(output.status.code(), Some(2), "{text}");
+    }
+}
+
+#[test]
+#[cfg(not(target_os = "macos"))]
+fn core_ml_is_listed_and_refused_where_there_is_none() {
+    let text = told(&harness(&["engines"]));
+    assert!(
+        text.contains("no, because Core ML is part of macOS"),
+        "{text}"
+    );
+    let output = harness(&["run", "--suite", "parity", "--engine", "coreml"]);
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    assert!(
+        told(&output).contains("cannot run here"),
+        "{}",
+        told(&output)
+    );
+}
+
+#[test]
 fn parity_sees_the_lost_update() {
     let output = parity("reference", "-defect.mlpackage");
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
