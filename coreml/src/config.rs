@@ -71,19 +71,6 @@ impl Config {
         };
         let config: Self = serde_json::from_str(text)
             .map_err(|error| PackageError::Specification(format!("metadata `{KEY}`: {error}")))?;
-        let model = &config.model;
-        let sizes = [
-            model.layers,
-            model.hidden,
-            model.vocab,
-            model.context,
-            model.heads,
-        ];
-        if sizes.contains(&0) || sizes.iter().any(|&size| size > 1 << 31) {
-            return Err(PackageError::Specification(format!(
-                "metadata `{KEY}`: sizes that no model has"
-            )));
-        }
         Ok(Some(config))
     }
 }

@@ -9,6 +9,9 @@ use crate::program::{Function, Port};
 use crate::signature::{Signature, Widths};
 use crate::summary::Summary;
 
+/// No extent of a model is larger.
+const MOST: usize = 1 << 31;
+
 /// What is known of a package's model.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
@@ -37,7 +40,22 @@ impl Shape {
         };
         shape.model.context = names.context.unwrap_or(shape.model.context);
         shape.model.heads = names.heads.unwrap_or(shape.model.heads);
-        Ok(shape)
+        let model = &shape.model;
+        let sizes = [
+            model.layers,
+            model.hidden,
+            model.feed_forward,
+            model.vocab,
+            model.context,
+            model.heads,
+        ];
+        match sizes.iter().all(|size| (1..=MOST).contains(size)) {
+            true => Ok(shape),
+            false => Err(PackageError::Specification(format!(
+                "sizes that no model has: {sizes:?} layers, hidden, feed-forward, vocabulary, \
+                 context, heads"
+            ))),
+        }
     }
 
     /// As far as tensors show it. Query heads are taken to be as wide as keys, and the
@@ -59,7 +77,8 @@ impl Shape {
             port.ty.shape.last().copied().flatten()
         };
         let widths: Option<Vec<usize>> = signature.outputs.iter().map(width).collect();
-        let Some(vocab) = widths.map(|widths| widths.iter().sum()) else {
+        let sum = |widths: Vec<usize>| widths.iter().try_fold(0usize, |sum, w| sum.checked_add(*w));
+        let Some(vocab) = widths.and_then(sum) else {
             return missing("the size of its vocabulary");
         };
         let states: Vec<Vec<usize>> = (function.states.iter())
@@ -82,13 +101,14 @@ impl Shape {
             // Keys and values of all layers in one, or in one each.
             (1, [both, _, _, _, ..]) => both / 2,
             (2, [layers, _, _, _, _]) => *layers,
+            // One each for every layer.
             (count, _) => count / 2,
         };
         let weights: Vec<[usize; 2]> = made().filter_map(matrix).collect();
         let table = weights.iter().find(|[rows, _]| *rows == vocab);
         let head_dim = from_end(0).unwrap_or(1).max(1);
         let kv_heads = from_end(2).unwrap_or(1).max(1);
-        let hidden = table.map_or(kv_heads * head_dim, |[_, columns]| *columns);
+        let hidden = table.map_or(kv_heads.saturating_mul(head_dim), |[_, columns]| *columns);
         let inner = weights.iter().filter(|[rows, _]| *rows != vocab);
         let inner = inner.filter(|[rows, columns]| *rows == hidden || *columns == hidden);
         let summary = Summary::new(package);
@@ -127,5 +147,50 @@ fn stored(summary: &Summary) -> NumberFormat {
         "blocks of int8" | "blocks of uint8" => NumberFormat::Q8_0,
         "float32" => NumberFormat::F32,
         _ => NumberFormat::F16,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::engine::signatures;
+    use crate::signature::Answer;
+    use crate::spec::Specification;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        /// Whatever byte changes, the package is refused, or has sizes that a model may have.
+        #[test]
+        fn changed_bytes_never_panic(at in 0usize..1 << 20, value in any::<u8>(), anemll in any::<bool>()) {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packages");
+            let folder = folder.join(match anemll {
+                true => "tiny-anemll.mlpackage",
+                false => "tiny-apple.mlpackage",
+            });
+            let mut bytes = fs::read(folder.join("Data/com.apple.CoreML/model.mlmodel")).unwrap();
+            let at = at % bytes.len();
+            bytes[at] = value;
+            let whole = Package::open(&folder).unwrap();
+            let Ok(specification) = Specification::decode(&bytes) else {
+                return Ok(());
+            };
+            let (package, names) = (Package { specification, ..whole }, Names::default());
+            for (name, signature) in signatures(&package, &names).into_iter().flatten() {
+                let function = &package.specification.program.functions[&name];
+                if signature.answer == Answer::Logits
+                    && let Ok(shape) = Shape::of(&package, function, &signature, &names)
+                {
+                    prop_assert!((1..=MOST).contains(&shape.model.vocab));
+                    let inputs = signature.inputs(&[1], 0);
+                    prop_assert!(!inputs.is_empty());
+                }
+            }
+        }
     }
 }

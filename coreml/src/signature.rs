@@ -7,7 +7,7 @@ use crate::lengths::Lengths;
 use crate::names::{Names, Role, logits_of, role_of};
 use crate::program::Function;
 use crate::spec::{Feature, FunctionDescription, Shapes};
-use crate::tensor::{DataType, Tensor};
+use crate::tensor::{DataType, Tensor, elements};
 
 /// Name of the output that the converter gives to final hidden states.
 const HIDDEN: &str = "hidden_states";
@@ -122,7 +122,11 @@ impl Signature {
             Some(input) => {
                 let widths = feature(input).and_then(Lengths::of);
                 let widths = widths.ok_or_else(|| fault("its mask is empty".into()))?;
-                Some(Widths::from(widths))
+                let widths = Widths::from(widths);
+                if let (Widths::All(width), Some(rows)) = (&widths, lengths.longest()) {
+                    elements(&[rows, *width]).map_err(fault)?;
+                }
+                Some(widths)
             }
         };
         Ok(Some(Self {
