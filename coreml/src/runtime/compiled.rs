@@ -107,7 +107,7 @@ impl<F: Framework> Backend for Compiled<F> {
             (self.folder, self.compile) = (folder, Some(took));
             let start = Instant::now();
             loaded = load(self);
-            self.load = start.elapsed();
+            self.load += start.elapsed();
         }
         self.functions.push(name.into());
         loaded

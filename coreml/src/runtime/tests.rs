@@ -51,12 +51,10 @@ impl Framework for Fake {
     }
 
     fn compile(&self, package: &Path) -> Result<PathBuf, Fault> {
-        let count = self.compiled.fetch_add(1, Ordering::Relaxed);
-        // As Core ML does, in a folder for temporary files.
-        let made = TempDir::new()
-            .unwrap()
-            .keep()
-            .join(format!("{count}.mlmodelc"));
+        self.compiled.fetch_add(1, Ordering::Relaxed);
+        // As Core ML does, among temporary files.
+        let made = tempfile::Builder::new().suffix(".mlmodelc").tempdir();
+        let made = made.unwrap().keep();
         copy(package, &made);
         Ok(made)
     }

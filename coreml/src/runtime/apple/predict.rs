@@ -19,6 +19,10 @@ use super::{broken, fault, guarded};
 use crate::backend::{Rows, Wanted};
 use crate::tensor::Tensor;
 
+/// Lengths whose answers have memory of their own: few recur, and each takes as much as its
+/// logits.
+const MOST_BACKINGS: usize = 4;
+
 /// A function, and the memory that passes its inputs and answers, used again and again.
 pub(crate) struct LoadedFunction {
     model: Retained<MLModel>,
@@ -64,7 +68,7 @@ impl LoadedFunction {
         let rows = answers
             .iter()
             .zip(wanted.outputs)
-            .map(|(answer, name)| guarded_extent(answer, name, wanted));
+            .map(|(answer, name)| rows_of(answer, name, wanted));
         rows.collect()
     }
 
@@ -107,17 +111,16 @@ impl LoadedFunction {
         let answers: Vec<_> = wanted.outputs.iter().map(array).collect::<Result<_, _>>()?;
         if self.pinned && !buffers.backings.contains_key(&wanted.tokens) {
             let backings = backings(wanted.outputs, &answers)?;
+            if buffers.backings.len() >= MOST_BACKINGS {
+                buffers.backings.clear();
+            }
             buffers.backings.insert(wanted.tokens, backings);
         }
         Ok(answers)
     }
 }
 
-fn guarded_extent(
-    answer: &MLMultiArray,
-    name: &str,
-    wanted: &Wanted<'_>,
-) -> Result<Rows, EngineError> {
+fn rows_of(answer: &MLMultiArray, name: &str, wanted: &Wanted<'_>) -> Result<Rows, EngineError> {
     let during = |fault: Fault| fault.during(Step::Predict);
     let shape = guarded(|| Ok(array::shape(answer))).map_err(during)?;
     let (extent, width) = wanted.extent(name, &shape)?;
