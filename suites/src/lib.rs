@@ -69,6 +69,12 @@ pub trait Suite: Sync {
         true
     }
 
+    /// Whether an engine's figures need none of the baseline's, so that they can be had
+    /// where the baseline has no result.
+    fn stands_alone(&self) -> bool {
+        false
+    }
+
     /// What its figures rest on that say nothing of it themselves, e.g.
     /// [`Basis::Machine`] where times are measured.
     fn basis(&self) -> Option<Basis> {

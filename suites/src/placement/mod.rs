@@ -51,6 +51,10 @@ impl Suite for PlacementSuite {
         false
     }
 
+    fn stands_alone(&self) -> bool {
+        true
+    }
+
     fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError> {
         Ok(input
             .settings
