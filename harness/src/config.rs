@@ -13,7 +13,21 @@ use crate::past::AgainstHistory;
 use crate::run::limits;
 use crate::verdict::UserGate;
 
-const DEFAULT_FILE: &str = "harness.toml";
+pub(crate) const DEFAULT_FILE: &str = "harness.toml";
+
+/// Keys outside the suites' tables, which are the arguments of `harness run` that they stand for.
+pub(crate) const KEYS: [&str; 10] = [
+    "suites",
+    "engines",
+    "baseline",
+    "model",
+    "gates",
+    "fallback",
+    "budget",
+    "stall",
+    "memory_limit",
+    "history",
+];
 
 /// What a configuration file says.
 #[derive(Debug, Default)]
@@ -86,10 +100,7 @@ impl Config {
                         config.set(suite, &key, scalar(&key, value)?);
                     }
                 }
-                (key, _) => bail!(
-                    "`{key}` is none of suites, engines, baseline, model, gates, fallback, budget, \
-                     stall, memory_limit, history or a suite's table"
-                ),
+                (key, _) => bail!("`{key}` is none of {} or a suite's table", KEYS.join(", ")),
             }
         }
         Ok(config)

@@ -16,7 +16,9 @@ mod golden;
 mod heap;
 mod history;
 mod import;
+mod init;
 mod list;
+mod man;
 mod merge;
 mod model;
 mod past;
@@ -78,6 +80,8 @@ fn dispatch(engines: &Engines) -> Result<Exit> {
         Command::Engines(format) => list::engines(engines, format.format),
         Command::Suites(format) => list::suites(format.format),
         Command::Machine(format) => list::machine(format.format),
+        Command::Init(arguments) => init::init(&arguments),
+        Command::Man(arguments) => man::man(&arguments),
         Command::Completions { shell } => {
             let mut command = Arguments::command();
             clap_complete::generate(shell, &mut command, "harness", &mut std::io::stdout());

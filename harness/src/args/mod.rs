@@ -4,6 +4,7 @@ mod compare;
 mod conformance;
 mod golden;
 mod history;
+mod init;
 mod model;
 mod report;
 mod run;
@@ -19,6 +20,7 @@ pub(crate) use self::history::{
     HistoryArguments, HistoryCommand, HistoryFilter, HistoryFormat, HistoryListArguments,
     HistoryPart, ImportArguments, ImportSource, PruneArguments,
 };
+pub(crate) use self::init::{InitArguments, ManArguments};
 pub(crate) use self::model::{
     ConvertFormat, FetchArguments, ModelArguments, ModelCommand, QuantizeArguments, ReportFormat,
 };
@@ -48,6 +50,7 @@ Exit codes:
   130  interrupted; the record so far is kept
 
 Examples:
+  harness init
   harness run --suite parity
   harness run --suite parity --model model.gguf --engine reference --engine reference:weights=q4_k
   harness run --suite parity --set parity.ctx=512 --format junit > parity.xml
@@ -64,6 +67,8 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write a commented harness.toml, and a workflow for GitHub Actions
+    Init(InitArguments),
     /// Put engines through suites and judge them
     Run(Box<RunArguments>),
     /// Run one cell for `harness run`, which speaks to it by pipes
@@ -94,6 +99,8 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+    /// Write the manual as man pages
+    Man(ManArguments),
 }
 
 #[derive(Clone, Copy, Debug, Args)]
