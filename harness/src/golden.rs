@@ -17,7 +17,7 @@ use crate::args::{
 use crate::engines::Engines;
 use crate::exit::Exit;
 use crate::plan::{self, LoadedModel};
-use crate::run::{self, progress_bar};
+use crate::run::{self, progress};
 
 pub(crate) fn run(engines: &Engines, arguments: &GoldenArguments) -> Result<Exit> {
     match &arguments.command {
@@ -35,7 +35,9 @@ fn record(engines: &Engines, arguments: &RecordArguments) -> Result<Exit> {
     refuse_to_overwrite(arguments, &prompts)?;
     let model = plan::load(arguments.model.as_deref(), None)?;
     let spec: EngineSpec = arguments.engine.parse()?;
-    let engine = engines.find(&spec).with_context(|| format!("--engine {spec}"))?;
+    let engine = engines
+        .find(&spec)
+        .with_context(|| format!("--engine {spec}"))?;
     let transcripts = match answers(arguments, &prompts, &model, &spec, engine) {
         Err(SuiteError::Engine(error)) => {
             anstream::eprintln!(
@@ -93,7 +95,7 @@ fn answers(
         top: arguments.top,
     };
     let model = engine.open(&loaded.artifact, &spec.options)?;
-    let bar = progress_bar(&format!("golden/{spec}"));
+    let bar = progress::bar(&format!("golden/{spec}"));
     let made = recorder.record(&*model, &variant, prompts, &|done, total| {
         bar.set_length(total);
         bar.set_position(done);

@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 use crate::args::{QuantizeArguments, ReportFormat};
 use crate::exit::Exit;
 use crate::model::artifact;
-use crate::run::progress_bar;
+use crate::run::progress;
 
 pub(crate) fn run(arguments: &QuantizeArguments) -> Result<Exit> {
     let target = Target::new(arguments)?;
@@ -110,7 +110,7 @@ impl<'a> Target<'a> {
     }
 
     fn write(self, artifact: &ModelArtifact, plan: &Plan<'_>) -> Result<Vec<TensorReport>> {
-        let bar = progress_bar("quantize");
+        let bar = progress::bar("quantize");
         bar.set_length(plan.tensors() as u64);
         let mut reports = Vec::with_capacity(plan.tensors());
         let written = plan.write(BufWriter::new(self.scratch.as_file()), |report| {

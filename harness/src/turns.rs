@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::exit::Exit;
-use crate::run::progress_bar;
+use crate::run::progress;
 
 /// One of the two builds.
 pub(crate) struct Side<'a> {
@@ -30,7 +30,7 @@ pub(crate) fn make(sides: [Side<'_>; 2], pairs: usize, arguments: &[OsString]) -
             "{shown} is there already; runs are made into a new folder, name another or compare what it holds"
         );
     }
-    let bar = progress_bar("runs in turn");
+    let bar = progress::bar("runs in turn");
     bar.set_length(2 * pairs as u64);
     for pair in 0..pairs {
         let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };

@@ -94,6 +94,14 @@ pub(crate) struct RunArguments {
     /// Shorter settings, for a first look
     #[arg(long)]
     pub(crate) quick: bool,
+
+    /// Tell nothing on the way: no progress, no warnings of the machine, no closing lines
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+
+    /// A line for each cell that has ended, for logs, where no bar is drawn
+    #[arg(long, short, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
 }
 
 #[derive(Debug, Args)]

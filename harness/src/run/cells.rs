@@ -1,6 +1,7 @@
 //! The cells of a plan, one after the other.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use suites::{Measurement, Role, Sample, Series, Shard};
 
 use super::breaker::{Breaker, Trial};
 use super::interrupt::Interrupt;
-use super::progress_bar;
+use super::progress::Progress;
 use super::protocol::{Job, VERSION};
 use super::supervisor::{Observed, Outcome, supervise};
 use crate::plan::{Plan, PlannedEngine, PlannedSuite};
@@ -49,6 +50,7 @@ pub(super) struct Runner<'a> {
     artifacts: &'a Path,
     /// By engine spec.
     breakers: HashMap<String, Breaker>,
+    progress: Progress,
 }
 
 /// One cell of the plan.
@@ -89,6 +91,18 @@ enum End {
     Interrupted,
 }
 
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Completed(_) => f.write_str("completed"),
+            End::Failed(kind) => write!(f, "failed ({kind})"),
+            End::LeftOut => f.write_str("left out, since its engine keeps failing"),
+            End::Skipped => f.write_str("skipped"),
+            End::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
 impl<'a> Runner<'a> {
     pub(super) fn new(
         plan: &'a Plan,
@@ -96,6 +110,7 @@ impl<'a> Runner<'a> {
         finished: Finished,
         interrupt: &'a Interrupt,
         (scratch, artifacts): (&'a Path, &'a Path),
+        progress: Progress,
     ) -> Self {
         Self {
             plan,
@@ -105,6 +120,7 @@ impl<'a> Runner<'a> {
             scratch,
             artifacts,
             breakers: HashMap::new(),
+            progress,
         }
     }
 
@@ -123,6 +139,7 @@ impl<'a> Runner<'a> {
                     index,
                     elsewhere: !suite.suite.divisible() && !plan.shard.takes(number),
                 };
+                self.progress.advance();
                 let mut end = self.cell(place, &mut baseline)?;
                 if let (End::Failed(_) | End::LeftOut, Some(fallback)) = (&end, &plan.fallback)
                     && fallback.spec != engine.spec
@@ -153,6 +170,7 @@ impl<'a> Runner<'a> {
         let left_out = skipped.is_none().then(|| breaker.refusal()).flatten();
         let was_left_out = left_out.is_some();
 
+        let clock = Instant::now();
         let name = place.name();
         let recorded = self.finished.cells.remove(&name);
         let in_scratch = recorded.is_none();
@@ -173,6 +191,7 @@ impl<'a> Runner<'a> {
             (None, None) => self.measure(place, baseline)?,
         };
 
+        self.progress.ended(&name, clock, &end.to_string());
         let trial = match &end {
             End::Completed(_) => Some(Trial::Success),
             End::Failed(FailureKind::Timeout) => Some(Trial::Breach),
@@ -300,7 +319,7 @@ impl<'a> Runner<'a> {
     }
 
     fn supervise(&self, place: Place<'_>, role: Role) -> Result<Observed> {
-        let bar = progress_bar(&place.name());
+        let bar = self.progress.bar(&place.name());
         let progress = |done, total| {
             bar.set_length(total);
             bar.set_position(done);

@@ -14,12 +14,12 @@ use suites::{Better, Cell, Input, Measurement, Role, Setting, Settings, Shard, S
 
 use super::interrupt::Interrupt;
 use super::limits::Limits;
-use super::progress_bar;
+use super::progress;
 use super::protocol::{Job, VERSION};
 use super::supervisor::{Outcome, supervise};
 use crate::args::{ConformanceArguments, ListFormat};
-use crate::exit::Exit;
 use crate::engines::Engines;
+use crate::exit::Exit;
 use crate::model;
 
 /// What a job calls it. No suite of a run has that name.
@@ -83,7 +83,9 @@ impl Suite for Conformance<'_> {
 
 pub(crate) fn check(engines: &Engines, arguments: &ConformanceArguments) -> Result<Exit> {
     let spec: EngineSpec = arguments.engine.parse()?;
-    let engine = engines.find(&spec).with_context(|| format!("--engine {spec}"))?;
+    let engine = engines
+        .find(&spec)
+        .with_context(|| format!("--engine {spec}"))?;
     let info = match engine.probe(&spec.options) {
         Err(error) if error.kind() == FailureKind::InvalidInput => {
             return Err(error).with_context(|| format!("--engine {spec}"));
@@ -92,7 +94,7 @@ pub(crate) fn check(engines: &Engines, arguments: &ConformanceArguments) -> Resu
         other => other.unwrap_or_else(|_| engine.describe()),
     };
     let interrupt = Interrupt::listen()?;
-    let bar = progress_bar(&format!("{NAME}/{spec}"));
+    let bar = progress::bar(&format!("{NAME}/{spec}"));
     let scratch = tempfile::tempdir().context("cannot create a scratch folder")?;
     let artifact = model::artifact(arguments.model.as_deref())?;
     let job = Job {

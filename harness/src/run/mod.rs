@@ -9,6 +9,7 @@ pub(crate) mod conformance;
 mod interrupt;
 pub(crate) mod limits;
 mod process;
+pub(crate) mod progress;
 mod protocol;
 mod resume;
 mod supervisor;
@@ -17,10 +18,8 @@ pub(crate) mod worker;
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use machine::State;
 use reports::render::{self, Style};
@@ -29,6 +28,7 @@ use suites::Shard;
 
 use self::cells::{Finished, Runner};
 use self::interrupt::Interrupt;
+use self::progress::{Progress, Talk};
 use crate::args::{RunArguments, RunFormat};
 use crate::engines::Engines;
 use crate::exit::Exit;
@@ -39,8 +39,15 @@ use crate::verdict::UserGate;
 pub(crate) fn run(engines: &Engines, arguments: &RunArguments) -> Result<Exit> {
     let plan = Plan::new(engines, arguments)?;
     let provenance = provenance::gather(&plan)?;
-    for warning in &provenance.machine.warnings {
-        anstream::eprintln!("\x1b[33mwarning:\x1b[0m {warning}");
+    let talk = match (arguments.quiet, arguments.verbose) {
+        (true, _) => Talk::Quiet,
+        (false, true) => Talk::Lines,
+        (false, false) => Talk::Bars,
+    };
+    if talk != Talk::Quiet {
+        for warning in &provenance.machine.warnings {
+            anstream::eprintln!("\x1b[33mwarning:\x1b[0m {warning}");
+        }
     }
     // Before there is a record, so that none is left without a word.
     let interrupt = Interrupt::listen()?;
@@ -56,7 +63,7 @@ pub(crate) fn run(engines: &Engines, arguments: &RunArguments) -> Result<Exit> {
     };
     // Nothing is missing from a record that has come to its end.
     if writer.record().provenance.ended.is_none()
-        && !complete(&plan, &out, &mut writer, finished, &interrupt)?
+        && !complete(&plan, &out, &mut writer, finished, &interrupt, talk)?
     {
         anstream::eprintln!(
             "\ninterrupted; finished cells are in {}, and --resume goes on with them",
@@ -66,13 +73,18 @@ pub(crate) fn run(engines: &Engines, arguments: &RunArguments) -> Result<Exit> {
     }
 
     print(writer.record(), arguments.format)?;
-    anstream::eprintln!("record: {}", out.display());
+    if talk != Talk::Quiet {
+        anstream::eprintln!("record: {}", out.display());
+    }
     if plan.shard != Shard::WHOLE {
         anstream::eprintln!(
             "this is shard {}; figures come with `harness merge`",
             plan.shard
         );
         return Ok(exit(writer.record().tally()));
+    }
+    if talk != Talk::Quiet {
+        anstream::eprintln!("report: harness report --runs {} --out site", out.display());
     }
     let exit = exit(writer.record().tally());
     Ok(exit.max(unanswered(&plan.gates, writer.record())))
@@ -100,6 +112,7 @@ fn complete(
     writer: &mut RunWriter,
     finished: Finished,
     interrupt: &Interrupt,
+    talk: Talk,
 ) -> Result<bool> {
     let artifacts = out.join("artifacts");
     fs::create_dir_all(&artifacts).context("cannot create the folder for artifacts")?;
@@ -113,6 +126,7 @@ fn complete(
         finished,
         interrupt,
         (scratch.path(), &artifacts),
+        Progress::new(talk, plan.suites.len() * plan.engines.len()),
     );
     let ended = runner.run()?;
     // An empty folder would only raise questions.
@@ -167,17 +181,6 @@ pub(crate) fn exit(tally: Tally) -> Exit {
 
 fn default_folder(started: Timestamp) -> PathBuf {
     Path::new(".harness/runs").join(started.strftime("%Y%m%dT%H%M%S%.6fZ").to_string())
-}
-
-/// A bar on standard error; indicatif shows none when that is no terminal.
-pub(crate) fn progress_bar(cell: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} [{bar:24}] {pos}/{len} {eta}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::no_length()
-        .with_style(style)
-        .with_message(cell.to_owned());
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }
 
 pub(crate) fn print(record: &RunRecord, format: RunFormat) -> Result<()> {
