@@ -4,9 +4,9 @@
 mod network;
 
 use engine::{
-    AddressRange, Availability, Capability, Engine, EngineError, EngineInfo, EngineOptions,
-    EvictionPolicy, KvLayer, KvUsage, Logits, Model, ModelArtifact, ModelConfig, NumberFormat,
-    Numerics, Session, TokenId, Want,
+    Availability, Capability, Engine, EngineError, EngineInfo, EngineOptions, EvictionPolicy,
+    KvLayer, KvUsage, Logits, Model, ModelArtifact, ModelConfig, NumberFormat, Numerics, Session,
+    TokenId, Want,
 };
 
 use crate::network::{LayerCache, Network};
@@ -127,12 +127,9 @@ impl Session for Context<'_> {
             reserved_bytes: bytes(keys.capacity() + values.capacity()) as u64,
             used_bytes: bytes(keys.len() + values.len()) as u64,
             policy: EvictionPolicy::None,
-            ranges: [keys, values]
-                .map(|part| AddressRange {
-                    start: part.as_ptr() as usize,
-                    bytes: bytes(part.capacity()),
-                })
-                .into(),
+            // An allocator hands out pages again that an earlier session has touched, so where the
+            // cache is would say nothing of what this session has made resident.
+            ranges: Vec::new(),
         };
         Some(KvUsage {
             layers: self.cache.iter().map(layer).collect(),
