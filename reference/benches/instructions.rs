@@ -1,4 +1,4 @@
-//! Instructions that single kernels take, counted by Valgrind's Callgrind: a
+//! Instructions that single kernels and whole tokens take, counted by Valgrind's Callgrind: a
 //! number that does not depend on what else the machine does.
 //!
 //! ```text
@@ -13,13 +13,14 @@
 #![allow(clippy::unwrap_used, missing_docs)] // A benchmark may panic.
 
 mod inputs;
+mod valgrind;
 
 use std::hint::black_box;
-use std::io::ErrorKind;
-use std::process::Command;
 
-use engine::NumberFormat;
+use engine::{Engine, EngineOptions, Logits, Model, ModelArtifact, NumberFormat, Session, Want};
+use gungraun::Dhat;
 use gungraun::prelude::*;
+use harness_reference::Reference;
 use harness_reference::gguf::GgmlType;
 use harness_reference::kernels::{Activation, Kernels, Matrix, NormKind, Pairing};
 
@@ -206,6 +207,40 @@ fn softcap(case: (Kernels, Vec<f32>)) -> Vec<f32> {
     x
 }
 
+/// The embedded model with a prompt of 64 tokens in its context.
+fn session_of(weights: &str) -> Box<dyn Session> {
+    let mut options = EngineOptions::default();
+    options.set("weights", weights);
+    options.set("threads", "1");
+    let artifact = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+    let model: &'static dyn Model = Box::leak(Reference.open(&artifact, &options).unwrap());
+    let mut session = model.session().unwrap();
+    let prompt: Vec<u32> = (0..64).map(|i| i * 31 % 1000).collect();
+    session.extend(&prompt, Want::None).unwrap();
+    session
+}
+
+#[library_benchmark(setup = session_of)]
+#[bench::f16("f16")]
+#[bench::q4_0("q4_0")]
+fn decode(mut session: Box<dyn Session>) -> (Box<dyn Session>, Logits) {
+    let logits = session.extend(black_box(&[5]), Want::Last).unwrap();
+    (session, logits)
+}
+
+#[library_benchmark(setup = session_of)]
+#[bench::q4_0("q4_0")]
+fn prefill(mut session: Box<dyn Session>) -> (Box<dyn Session>, Logits) {
+    let logits = session.extend(black_box(&[7; 32]), Want::Last).unwrap();
+    (session, logits)
+}
+
+library_benchmark_group!(
+    name = tokens,
+    config = LibraryBenchmarkConfig::default().tool(Dhat::default()),
+    benchmarks = [decode, prefill]
+);
+
 library_benchmark_group!(
     name = kernels,
     benchmarks = [
@@ -213,32 +248,8 @@ library_benchmark_group!(
     ]
 );
 
-/// The first program that these benchmarks need and the machine lacks.
-fn missing() -> Option<&'static str> {
-    let runner = option_env!("GUNGRAUN_RUNNER").unwrap_or("gungraun-runner");
-    let absent = |program: &str| {
-        let run = Command::new(program).arg("--version").output();
-        run.is_err_and(|error| error.kind() == ErrorKind::NotFound)
-    };
-    let programs = [(runner, "gungraun-runner"), ("valgrind", "valgrind")];
-    programs
-        .into_iter()
-        .find(|(program, _)| absent(program))
-        .map(|(_, name)| name)
-}
-
 fn main() {
     // Declares a `main` of its own, here in the body.
-    gungraun::main!(library_benchmark_groups = kernels);
-
-    // Under Valgrind, where the runner calls us back, nothing is missing.
-    let called_back = std::env::args().any(|argument| argument == "--gungraun-run");
-    match missing().filter(|_| !called_back) {
-        Some("valgrind") => eprintln!("no instructions counted: valgrind is not installed"),
-        Some(_) => eprintln!(
-            "no instructions counted: gungraun-runner is not installed; get it with\n    \
-             cargo install gungraun-runner --version 0.20.0"
-        ),
-        None => main(),
-    }
+    gungraun::main!(library_benchmark_groups = [kernels, tokens]);
+    valgrind::run(main);
 }

@@ -12,10 +12,10 @@
 #![allow(clippy::unwrap_used, missing_docs)] // A benchmark may panic.
 
 mod idle;
+#[path = "../../reference/benches/valgrind/mod.rs"]
+mod valgrind;
 
 use std::hint::black_box;
-use std::io::ErrorKind;
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine::Logits;
@@ -54,32 +54,8 @@ fn timed((mut laps, answer): (Laps<'static>, Vec<u32>)) -> Laps<'static> {
 
 library_benchmark_group!(name = overhead, benchmarks = [bare, timed]);
 
-/// The first program that these benchmarks need and the machine lacks.
-fn missing() -> Option<&'static str> {
-    let runner = option_env!("GUNGRAUN_RUNNER").unwrap_or("gungraun-runner");
-    let absent = |program: &str| {
-        let run = Command::new(program).arg("--version").output();
-        run.is_err_and(|error| error.kind() == ErrorKind::NotFound)
-    };
-    let programs = [(runner, "gungraun-runner"), ("valgrind", "valgrind")];
-    programs
-        .into_iter()
-        .find(|(program, _)| absent(program))
-        .map(|(_, name)| name)
-}
-
 fn main() {
     // Declares a `main` of its own, here in the body.
     gungraun::main!(library_benchmark_groups = overhead);
-
-    // Under Valgrind, where the runner calls us back, nothing is missing.
-    let called_back = std::env::args().any(|argument| argument == "--gungraun-run");
-    match missing().filter(|_| !called_back) {
-        Some("valgrind") => eprintln!("no instructions counted: valgrind is not installed"),
-        Some(_) => eprintln!(
-            "no instructions counted: gungraun-runner is not installed; get it with\n    \
-             cargo install gungraun-runner --version 0.20.0"
-        ),
-        None => main(),
-    }
+    valgrind::run(main);
 }

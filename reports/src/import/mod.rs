@@ -250,7 +250,7 @@ fn timed(path: &Path) -> Result<Benchmark, ImportError> {
     }
     metrics.extend(timing.throughput.iter().map(|work| {
         let (name, unit, amount) = match work {
-            Throughput::Bytes(bytes) => ("bytes_per_s", "byte/s", bytes),
+            Throughput::Bytes(bytes) => ("bytes_per_s", "B/s", bytes),
             Throughput::Elements(elements) => ("elements_per_s", "1/s", elements),
         };
         figure(name, unit, Better::Higher, *amount as f64 * 1e9 / median)
