@@ -161,7 +161,7 @@ fn counts_are_gungrauns_own() {
         }
     }
     let record = json(&folder.join("run/run.json"));
-    let started = named(&gungraun, "summary.json").iter().map(|file| {
+    let started = files.iter().map(|file| {
         let started = json(file)["started_at"].as_str().unwrap().to_owned();
         started.parse::<jiff::Timestamp>().unwrap()
     });
