@@ -91,6 +91,7 @@ pub(crate) fn record(run: u64) -> RunRecord {
             command_line: vec!["harness".into(), "run".into()],
             settings: BTreeMap::new(),
             gates: Vec::new(),
+            history: None,
             seeds: BTreeMap::new(),
             baseline: "reference".into(),
             plan: PlanRecord::default(),
