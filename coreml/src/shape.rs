@@ -76,9 +76,10 @@ impl Shape {
             let port = made().find(|port| port.name == *name)?;
             port.ty.shape.last().copied().flatten()
         };
-        let widths: Option<Vec<usize>> = signature.outputs.iter().map(width).collect();
-        let sum = |widths: Vec<usize>| widths.iter().try_fold(0usize, |sum, w| sum.checked_add(*w));
-        let Some(vocab) = widths.and_then(sum) else {
+        let parts: Option<Vec<usize>> = signature.outputs.iter().map(width).collect();
+        let parts = parts.unwrap_or_default();
+        let vocab = (parts.iter()).try_fold(0usize, |sum, part| sum.checked_add(*part));
+        let Some(vocab) = vocab.filter(|&vocab| vocab > 0) else {
             return missing("the size of its vocabulary");
         };
         let states: Vec<Vec<usize>> = (function.states.iter())
@@ -109,7 +110,8 @@ impl Shape {
         let head_dim = from_end(0).unwrap_or(1).max(1);
         let kv_heads = from_end(2).unwrap_or(1).max(1);
         let hidden = table.map_or(kv_heads.saturating_mul(head_dim), |[_, columns]| *columns);
-        let inner = weights.iter().filter(|[rows, _]| *rows != vocab);
+        let inner = weights.iter();
+        let inner = inner.filter(|[rows, _]| *rows != vocab && !parts.contains(rows));
         let inner = inner.filter(|[rows, columns]| *rows == hidden || *columns == hidden);
         let summary = Summary::new(package);
         Ok(Self {
