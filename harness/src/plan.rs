@@ -240,7 +240,9 @@ fn engines(
             .map(PathBuf::from)
             .or_else(|| default.cloned());
         let paths = [path, own.options.take("tokenizer").map(PathBuf::from)];
-        let engine = known.find(&own).with_context(|| format!("--engine {spec}"))?;
+        let engine = known
+            .find(&own)
+            .with_context(|| format!("--engine {spec}"))?;
         let mut info = match engine.probe(&own.options) {
             Err(error) if error.kind() == FailureKind::InvalidInput => {
                 return Err(error).with_context(|| format!("--engine {spec}"));

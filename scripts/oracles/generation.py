@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes harness/tests/vectors/generation.json: what transformers generates from the tiny models in
 reference/tests/vectors/models, greedily by its own `generate`, and drawn from its logits by the rules
-of scripts/oracles/sampling.py. The test harness/tests/generation.rs reads it.
+of scripts/oracles/sampling.py. The test harness/tests/cli/generation.rs reads it.
 
     .oracles/venv/bin/python scripts/oracles/generation.py
 """

@@ -1,12 +1,11 @@
 //! Suite `perplexity`, shards and `harness merge` through the real binary on the real fixture.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // Fixture code of a test may panic.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::support::{ends, metric, record, text};
 
 const QUICK: [&str; 4] = ["run", "--suite", "perplexity", "--quick"];
 const TWO_ENGINES: [&str; 4] = [
@@ -15,38 +14,6 @@ const TWO_ENGINES: [&str; 4] = [
     "--engine",
     "reference:weights=q8_0",
 ];
-
-fn harness(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(assert_cmd::cargo::cargo_bin!("harness"))
-        .current_dir(folder)
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// Runs, expecting exit `code`.
-#[track_caller]
-fn ends(folder: &Path, arguments: &[&str], code: i32) -> Output {
-    let output = harness(folder, arguments);
-    let error = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
-    assert!(!error.contains("panicked"), "{error}");
-    output
-}
-
-fn record(folder: &Path, run: &str) -> Value {
-    serde_json::from_str(&fs::read_to_string(folder.join(run).join("run.json")).unwrap()).unwrap()
-}
-
-fn metric<'a>(cell: &'a Value, name: &str) -> &'a Value {
-    let metrics = cell["metrics"].as_array().unwrap();
-    let named = metrics.iter().find(|metric| metric["name"] == name);
-    named.unwrap_or_else(|| panic!("no {name}"))
-}
 
 #[test]
 fn eight_bits_against_sixteen() {

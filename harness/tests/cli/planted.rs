@@ -1,24 +1,15 @@
 //! A real record, and changed copies of it.
-#![allow(dead_code)] // Each test program uses a part.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub(crate) const TIME: &str = "latency.decode.itl_p50_ns";
+use crate::support::harness;
 
-pub(crate) fn harness(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(assert_cmd::cargo::cargo_bin!("harness"))
-        .current_dir(folder)
-        .env_remove("HARNESS_HISTORY")
-        .args(arguments)
-        .output()
-        .unwrap()
-}
+pub(crate) const TIME: &str = "latency.decode.itl_p50_ns";
 
 /// Standard output of a comparison that ends with `code`.
 #[track_caller]

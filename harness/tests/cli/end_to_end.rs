@@ -1,26 +1,15 @@
 //! The real binary on the real fixture.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // Fixture code of a test may panic.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn harness(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(assert_cmd::cargo::cargo_bin!("harness"))
-        .current_dir(folder)
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
+use crate::support::{harness, text};
 
 /// Runs, expecting bad input: exit 2, one line that names `word`, nothing on
 /// standard output.

@@ -1,21 +1,12 @@
 //! `harness history import --from`, on what criterion 0.8 and gungraun 0.20 really left.
-#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn harness(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(assert_cmd::cargo::cargo_bin!("harness"))
-        .current_dir(folder)
-        .env_remove("HARNESS_HISTORY")
-        .args(arguments)
-        .output()
-        .unwrap()
-}
+use crate::support::harness;
 
 fn ok(folder: &Path, arguments: &[&str]) -> String {
     let output = harness(folder, arguments);

@@ -1,5 +1,4 @@
 //! Runs against a server that repeats the API key wherever it can.
-#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,5 +1,4 @@
 //! Suite `placement` through the command line, on the engine that pretends a plan.
-#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
 
 use std::fs;
 use std::path::Path;

@@ -1,25 +1,17 @@
 //! The real binary on a Hugging Face folder.
-#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
+
+use crate::support::harness;
 
 const TOKENIZER: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../reference/tests/vectors/tokenizers/"
 );
-
-fn harness(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(assert_cmd::cargo::cargo_bin!("harness"))
-        .current_dir(folder)
-        .args(arguments)
-        .output()
-        .unwrap()
-}
 
 fn passes(folder: &Path, arguments: &[&str]) -> String {
     let output = harness(folder, arguments);

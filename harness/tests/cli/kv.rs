@@ -1,14 +1,11 @@
 //! Suite `kv` through the real binary on the real fixture.
-#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
-
-mod memory_runs;
 
 use std::path::Path;
 
+use crate::support::{ends, metric, record, samples};
 use engine::{
     Engine, EngineOptions, EngineSpec, ModelArtifact, TokenId, Tokenizer, TokenizerError,
 };
-use memory_runs::{ends, metric, record, samples};
 use reference::Reference;
 use suites::kv::Kv;
 use suites::{Cell, Defaults, Input, Role, Settings, Shard, Suite};

@@ -1,6 +1,5 @@
 //! `parity --bisect` on engines that are right and on engines that are wrong in a
 //! known place.
-#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
 
 use std::fs;
 use std::path::{Path, PathBuf};

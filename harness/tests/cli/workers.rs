@@ -1,5 +1,4 @@
 //! Workers, faults, interrupts and `--resume` through the real binary.
-#![allow(clippy::unwrap_used, clippy::panic)] // Fixture code of a test may panic.
 
 use std::fs;
 use std::path::Path;

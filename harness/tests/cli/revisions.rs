@@ -1,14 +1,12 @@
 //! `harness compare` of two revisions in a history, on planted copies of a real record.
-#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
-
-mod planted;
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use planted::{TIME, compare, each, harness, night, postgres};
+use crate::planted::{TIME, compare, each, night, postgres};
+use crate::support::harness;
 
 const PPL: &str = "perplexity.llama_cpp.ppl";
 

@@ -1,14 +1,15 @@
 //! Engines that are other programs, and `harness conformance`, through the real binary.
-#![allow(clippy::unwrap_used, clippy::panic)] // Fixture code of a test may panic.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::support::ends;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -18,20 +19,6 @@ fn minimal() -> String {
 
 fn misbehaving(rest: &str) -> String {
     format!("stdio:command=python3 '{ROOT}/remote/tests/engines/misbehaving.py' {rest}")
-}
-
-/// Runs, expecting exit `code`.
-#[track_caller]
-fn ends(folder: &Path, arguments: &[&str], code: i32) -> Output {
-    let output = Command::new(assert_cmd::cargo::cargo_bin!("harness"))
-        .current_dir(folder)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
-    assert!(!error.contains("panicked"), "{error}");
-    output
 }
 
 fn conformance(engine: &str, code: i32) -> Value {

@@ -1,22 +1,14 @@
 //! Suite `embedding` through the real binary, on the real fixture and on a tiny BERT.
-#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-const QUICK: [&str; 4] = ["run", "--suite", "embedding", "--quick"];
+use crate::support::{harness, record};
 
-fn harness(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(assert_cmd::cargo::cargo_bin!("harness"))
-        .current_dir(folder)
-        .args(arguments)
-        .output()
-        .unwrap()
-}
+const QUICK: [&str; 4] = ["run", "--suite", "embedding", "--quick"];
 
 /// Runs, expecting exit `code`; both streams as one text.
 #[track_caller]
@@ -27,10 +19,6 @@ fn ends(folder: &Path, arguments: &[&str], code: i32) -> String {
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
     assert!(!text.contains("panicked"), "{text}");
     text
-}
-
-fn record(folder: &Path, run: &str) -> Value {
-    serde_json::from_str(&fs::read_to_string(folder.join(run).join("run.json")).unwrap()).unwrap()
 }
 
 fn value(cell: &Value, name: &str) -> f64 {

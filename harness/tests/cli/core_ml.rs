@@ -1,5 +1,4 @@
 //! Core ML packages with the real binary: checked, and held against the reference.
-#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,7 +1,4 @@
 //! `harness run --history`: real runs against a planted past.
-#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
-
-mod planted;
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +6,8 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use planted::{RUN, TIME, each, harness, night, postgres};
+use crate::planted::{RUN, TIME, each, night, postgres};
+use crate::support::harness;
 
 const PPL: &str = "perplexity.llama_cpp.ppl";
 

@@ -1,29 +1,18 @@
 //! `harness golden` and the suite `golden` through the real binary on the real fixture.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // Fixture code of a test may panic.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::support::{harness, text};
 
 const PROMPTS: &str = r#"{"id": "walk", "prompt": "She had not walked far when"}
 {"id": "drawn", "prompt": "It was", "sampling": "temperature=0.9,top_k=40,top_p=0.95,seed=5"}
 {"id": "short", "prompt": "The", "max_tokens": 4, "stop": [" the"]}
 "#;
-
-fn harness(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(assert_cmd::cargo::cargo_bin!("harness"))
-        .current_dir(folder)
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
 
 /// Runs, expecting exit `code`; what it says on standard output and error.
 #[track_caller]

@@ -1,9 +1,6 @@
 //! Suite `memory` through the real binary on the real fixture.
-#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
 
-mod memory_runs;
-
-use memory_runs::{ends, metric, record, samples};
+use crate::support::{ends, metric, record, samples};
 use tempfile::TempDir;
 
 const RUN: [&str; 5] = ["run", "--suite", "memory", "--quick", "--out"];

@@ -1,14 +1,12 @@
 //! `harness compare` through the real binary, on a real record and planted changes of it.
-#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
-
-mod planted;
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use planted::{TIME, compare, copy, each, harness, record};
+use crate::planted::{TIME, compare, copy, each, record};
+use crate::support::harness;
 
 /// Eight runs, each a little off the others, with one time multiplied.
 fn times(folder: &Path, name: &str, factor: f64) -> String {

@@ -1,5 +1,4 @@
-//! Running the binary and reading its record, for the tests of `kv`, `memory` and `soak`.
-#![allow(dead_code)] // Each test program uses a part.
+//! Running the binary, and reading what it leaves.
 
 use std::fs;
 use std::path::Path;
@@ -7,20 +6,31 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+/// Runs `harness` in `folder`, whatever history the caller's shell names.
+pub(crate) fn harness(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(assert_cmd::cargo::cargo_bin!("harness"))
+        .current_dir(folder)
+        .env_remove("HARNESS_HISTORY")
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
 /// Runs, expecting exit `code`.
 #[track_caller]
 pub(crate) fn ends(folder: &Path, arguments: &[&str], code: i32) -> Output {
-    let output = Command::new(assert_cmd::cargo::cargo_bin!("harness"))
-        .current_dir(folder)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
+    let output = harness(folder, arguments);
+    let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
     assert!(!error.contains("panicked"), "{error}");
     output
 }
 
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The record in folder `run`.
 pub(crate) fn record(folder: &Path, run: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(folder.join(run).join("run.json")).unwrap()).unwrap()
 }

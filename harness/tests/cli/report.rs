@@ -1,15 +1,13 @@
 //! `harness report` through the real binary on a real run.
-#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
-
-mod planted;
 
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use assert_cmd::Command;
 use tempfile::TempDir;
+
+use crate::support::harness;
 
 /// The first of two runs: `kv` of two engines, and `parity`, which samples by position.
 const RUN: [&str; 10] = [
@@ -24,16 +22,6 @@ const RUN: [&str; 10] = [
     "--engine",
     "reference:weights=q4_0",
 ];
-
-fn harness(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::cargo_bin("harness").unwrap();
-    command
-        .current_dir(folder)
-        .env_remove("HARNESS_HISTORY")
-        .args(arguments)
-        .output()
-        .unwrap()
-}
 
 #[track_caller]
 fn ends(output: &Output, code: i32) -> String {
@@ -259,7 +247,7 @@ fn a_history_is_reported_with_what_is_at_hand() {
 
 #[test]
 fn postgresql_gives_the_report_that_sqlite_gives() {
-    let Some(url) = planted::postgres("report") else {
+    let Some(url) = crate::planted::postgres("report") else {
         return;
     };
     let folder = TempDir::new().unwrap();

@@ -1,21 +1,12 @@
 //! `harness history`, on records of real runs.
-#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn harness(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(assert_cmd::cargo::cargo_bin!("harness"))
-        .current_dir(folder)
-        .env_remove("HARNESS_HISTORY")
-        .args(arguments)
-        .output()
-        .unwrap()
-}
+use crate::support::harness;
 
 /// Runs it, expecting success; returns what it printed.
 fn ok(folder: &Path, arguments: &[&str]) -> String {

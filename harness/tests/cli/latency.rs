@@ -1,12 +1,11 @@
 //! Suite `latency` through the real binary on the real fixture. Nothing here asserts a time.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // Fixture code of a test may panic.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
-use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::support::{ends, metric, record};
 
 const QUICK: [&str; 6] = [
     "run",
@@ -16,34 +15,6 @@ const QUICK: [&str; 6] = [
     "--engine",
     "reference",
 ];
-
-fn harness(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(assert_cmd::cargo::cargo_bin!("harness"))
-        .current_dir(folder)
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-/// Runs, expecting exit `code`.
-#[track_caller]
-fn ends(folder: &Path, arguments: &[&str], code: i32) -> Output {
-    let output = harness(folder, arguments);
-    let error = String::from_utf8(output.stderr.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
-    assert!(!error.contains("panicked"), "{error}");
-    output
-}
-
-fn record(folder: &Path, run: &str) -> Value {
-    serde_json::from_str(&fs::read_to_string(folder.join(run).join("run.json")).unwrap()).unwrap()
-}
-
-fn metric<'a>(cell: &'a Value, name: &str) -> &'a Value {
-    let metrics = cell["metrics"].as_array().unwrap();
-    let named = metrics.iter().find(|metric| metric["name"] == name);
-    named.unwrap_or_else(|| panic!("no {name}"))
-}
 
 /// Samples of the baseline in the order of their indices.
 fn samples(folder: &Path, run: &str, case: &str, metric: &str) -> Vec<f64> {

