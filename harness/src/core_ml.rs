@@ -19,27 +19,27 @@ use crate::args::ListFormat;
 use crate::exit::Exit;
 use crate::{convert, model};
 
-/// The converter, as it stands in `scripts/`.
+/// The converter, as it stands in `converter/`.
 const SCRIPT: [(&str, &str); 5] = [
     (
         "convert_coreml.py",
-        include_str!("../../scripts/convert_coreml.py"),
+        include_str!("../converter/convert_coreml.py"),
     ),
     (
         "coreml_convert/__init__.py",
-        include_str!("../../scripts/coreml_convert/__init__.py"),
+        include_str!("../converter/coreml_convert/__init__.py"),
     ),
     (
         "coreml_convert/network.py",
-        include_str!("../../scripts/coreml_convert/network.py"),
+        include_str!("../converter/coreml_convert/network.py"),
     ),
     (
         "coreml_convert/schemes.py",
-        include_str!("../../scripts/coreml_convert/schemes.py"),
+        include_str!("../converter/coreml_convert/schemes.py"),
     ),
     (
         "coreml_convert/source.py",
-        include_str!("../../scripts/coreml_convert/source.py"),
+        include_str!("../converter/coreml_convert/source.py"),
     ),
 ];
 
