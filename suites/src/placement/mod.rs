@@ -7,7 +7,6 @@
 
 mod figures;
 
-use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -108,31 +107,41 @@ fn times(placement: &Placement, open: Duration, first: Duration) -> [Measurement
     ]
 }
 
-/// One line an operation: quotes are doubled, as RFC 4180 has it.
+/// Writes a line for each operation.
 fn write(path: &Path, placement: &Placement) -> Result<(), SuiteError> {
-    let mut text = b"function,operation,kind,preferred,supported,cost\n".to_vec();
-    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-    let written = placement.operations.iter().try_for_each(|operation| {
-        let PlacedOperation {
-            function,
-            name,
-            kind,
-            preferred,
-            supported,
-            cost,
-        } = operation;
-        let supported: Vec<_> = supported.iter().map(|device| device.name()).collect();
-        let cost = cost.map_or(String::new(), |cost| cost.to_string());
-        let (function, name, kind) = (quoted(function), quoted(name), quoted(kind));
-        let supported = supported.join(" ");
-        writeln!(
-            text,
-            "{function},{name},{kind},{preferred},{supported},{cost}"
-        )
-    });
-    written
-        .and_then(|()| std::fs::write(path, text))
-        .map_err(|error| SuiteError::Scratch(path.into(), error))
+    let written = || -> csv::Result<()> {
+        let mut table = csv::Writer::from_path(path)?;
+        table.write_record([
+            "function",
+            "operation",
+            "kind",
+            "preferred",
+            "supported",
+            "cost",
+        ])?;
+        for operation in &placement.operations {
+            let PlacedOperation {
+                function,
+                name,
+                kind,
+                preferred,
+                supported,
+                cost,
+            } = operation;
+            let supported: Vec<_> = supported.iter().map(|device| device.name()).collect();
+            let cost = cost.map_or(String::new(), |cost| cost.to_string());
+            table.write_record([
+                function,
+                name,
+                kind,
+                preferred.name(),
+                &supported.join(" "),
+                &cost,
+            ])?;
+        }
+        Ok(table.flush()?)
+    };
+    written().map_err(|error| SuiteError::Scratch(path.into(), error.into()))
 }
 
 #[cfg(test)]
@@ -172,7 +181,7 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(
             text.lines().nth(1),
-            Some("\"main\",\"an \"\"odd\"\", name\",\"matmul\",gpu,gpu cpu,0.25")
+            Some("main,\"an \"\"odd\"\", name\",matmul,gpu,gpu cpu,0.25")
         );
     }
 }
