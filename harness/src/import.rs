@@ -70,16 +70,7 @@ fn write(tool: Tool, results: &Results, folder: &Path) -> Result<()> {
         telemetry: Telemetry::default(),
     };
     let cell = &results.cell;
-    let rows = results.samples.iter().map(|sample| SampleRow {
-        cell: &cell.cell,
-        suite: &cell.suite,
-        case: &sample.case,
-        engine: &cell.engine.spec,
-        metric: &sample.metric,
-        unit: &sample.unit,
-        index: sample.index,
-        value: sample.value,
-    });
+    let rows = results.samples.iter().map(|sample| sample.row(cell));
     let rows: Vec<SampleRow<'_>> = rows.collect();
     let mut writer = RunWriter::create(folder, record)?;
     writer.finish_cell(cell.clone(), &rows)?;

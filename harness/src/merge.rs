@@ -70,7 +70,7 @@ pub(crate) fn merge(arguments: &MergeArguments) -> Result<Exit> {
     }
     let mut writer = RunWriter::create(&arguments.out, record)?;
     for (cell, samples) in cells {
-        let rows: Vec<SampleRow<'_>> = samples.iter().map(|sample| row(&cell, sample)).collect();
+        let rows: Vec<SampleRow<'_>> = samples.iter().map(|sample| sample.row(&cell)).collect();
         writer.finish_cell(cell.clone(), &rows)?;
     }
     for run in &runs {
@@ -285,20 +285,6 @@ fn in_order(cell: &str, shares: &[Share<'_>]) -> Result<Vec<StoredSample>> {
         }
     }
     Ok(ordered)
-}
-
-/// One row of the merged `samples.csv`.
-fn row<'a>(cell: &'a CellRecord, sample: &'a StoredSample) -> SampleRow<'a> {
-    SampleRow {
-        cell: &cell.cell,
-        suite: &cell.suite,
-        case: &sample.case,
-        engine: &cell.engine.spec,
-        metric: &sample.metric,
-        unit: &sample.unit,
-        index: sample.index,
-        value: sample.value,
-    }
 }
 
 /// Copies what a shard keeps besides its samples. Only suites that cannot be

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::digest::digest;
-use crate::{RunRecord, SCHEMA};
+use crate::{CellRecord, RunRecord, SCHEMA, SampleRow};
 
 /// A record on disk.
 #[derive(Clone, Debug)]
@@ -37,6 +37,23 @@ pub struct StoredSample {
     pub index: u64,
     /// The observation.
     pub value: f64,
+}
+
+impl StoredSample {
+    /// Its row in the record that `cell` is to be part of.
+    #[must_use]
+    pub fn row<'a>(&'a self, cell: &'a CellRecord) -> SampleRow<'a> {
+        SampleRow {
+            cell: &cell.cell,
+            suite: &cell.suite,
+            case: &self.case,
+            engine: &cell.engine.spec,
+            metric: &self.metric,
+            unit: &self.unit,
+            index: self.index,
+            value: self.value,
+        }
+    }
 }
 
 /// A row as it stands in the file; serde would guess at types if it were nested.
