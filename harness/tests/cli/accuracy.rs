@@ -9,7 +9,7 @@ use reference::gguf::GgufFile;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{ends, metric, record, text};
+use crate::support::{ends, lasting, metric, record, text};
 
 const RUN: [&str; 3] = ["run", "--suite", "accuracy"];
 const TWO_ENGINES: [&str; 4] = [
@@ -280,26 +280,6 @@ fn greedy_answers_are_steady_and_drawn_ones_are_not() {
     // Three of the fifteen are written; three texts of six or more tokens drawn at this
     // temperature from 4,096 are not the same.
     assert_eq!(steady("drawn", "temperature=3,seed=1"), 0.8);
-}
-
-/// What two runs of the same thing have in common.
-fn lasting(mut record: Value) -> Value {
-    let provenance = record["provenance"].as_object_mut().unwrap();
-    for key in ["command_line", "started", "ended", "shards"] {
-        provenance.remove(key);
-    }
-    let machine = provenance["machine"].as_object_mut().unwrap();
-    for key in ["state_at_start", "state_at_end", "warnings"] {
-        machine.remove(key);
-    }
-    for cell in record["cells"].as_array_mut().unwrap() {
-        let cell = cell.as_object_mut().unwrap();
-        cell.remove("started");
-        cell.remove("wall_s");
-        cell.remove("work");
-    }
-    record.as_object_mut().unwrap().remove("telemetry");
-    record
 }
 
 #[test]

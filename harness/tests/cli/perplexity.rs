@@ -2,10 +2,9 @@
 
 use std::fs;
 
-use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{ends, metric, record, text};
+use crate::support::{ends, lasting, metric, record, text};
 
 const QUICK: [&str; 4] = ["run", "--suite", "perplexity", "--quick"];
 const TWO_ENGINES: [&str; 4] = [
@@ -131,26 +130,6 @@ fn rolling_windows_cover_every_byte_of_the_text() {
     let per_byte = &metric(&record["cells"][0], "perplexity.rolling.bits_per_byte")["value"];
     let expected = nats / std::f64::consts::LN_2 / bytes;
     assert!((per_byte.as_f64().unwrap() / expected - 1.0).abs() < 1e-12);
-}
-
-/// What two runs of the same thing have in common.
-fn lasting(mut record: Value) -> Value {
-    let provenance = record["provenance"].as_object_mut().unwrap();
-    for key in ["command_line", "started", "ended", "shards"] {
-        provenance.remove(key);
-    }
-    let machine = provenance["machine"].as_object_mut().unwrap();
-    for key in ["state_at_start", "state_at_end", "warnings"] {
-        machine.remove(key);
-    }
-    for cell in record["cells"].as_array_mut().unwrap() {
-        let cell = cell.as_object_mut().unwrap();
-        cell.remove("started");
-        cell.remove("wall_s");
-        cell.remove("work");
-    }
-    record.as_object_mut().unwrap().remove("telemetry");
-    record
 }
 
 #[test]

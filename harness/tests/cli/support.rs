@@ -35,6 +35,26 @@ pub(crate) fn record(folder: &Path, run: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(folder.join(run).join("run.json")).unwrap()).unwrap()
 }
 
+/// What two runs of the same thing have in common, whole or in shards.
+pub(crate) fn lasting(mut record: Value) -> Value {
+    let provenance = record["provenance"].as_object_mut().unwrap();
+    for key in ["command_line", "started", "ended", "shards"] {
+        provenance.remove(key);
+    }
+    let machine = provenance["machine"].as_object_mut().unwrap();
+    for key in ["state_at_start", "state_at_end", "warnings"] {
+        machine.remove(key);
+    }
+    for cell in record["cells"].as_array_mut().unwrap() {
+        let cell = cell.as_object_mut().unwrap();
+        cell.remove("started");
+        cell.remove("wall_s");
+        cell.remove("work");
+    }
+    record.as_object_mut().unwrap().remove("telemetry");
+    record
+}
+
 #[track_caller]
 pub(crate) fn metric<'a>(cell: &'a Value, name: &str) -> &'a Value {
     let metrics = cell["metrics"].as_array().unwrap();
