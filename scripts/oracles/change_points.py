@@ -128,11 +128,12 @@ def ours(series):
     lines = "".join(json.dumps(one["x"].tolist()) + "\n" for one in series)
     command = ["cargo", "run", "--release", "--quiet", "-p", "harness-stats", "--example", "change_points"]
     output = subprocess.run(command, input=lines, capture_output=True, text=True, check=True, cwd=REPO).stdout
-    found = collections.defaultdict(list)
+    found, brackets = collections.defaultdict(list), collections.defaultdict(list)
     for line in output.splitlines():
         for name, points in json.loads(line).items():
             found[f"ours, {name}"].append([point["index"] for point in points])
-    return found
+            brackets[f"ours, {name}"].append([point["bracket"] for point in points])
+    return found, brackets
 
 
 def counts(series, found):
@@ -164,6 +165,20 @@ def alarms(series, found, keep):
     return sum(noise_only) / len(noise_only)
 
 
+def held(series, found, brackets, keep):
+    """How many brackets of changes found hold the true change, and how wide they are, in the median. A change is
+    that of a true one if it is within 40 samples of it, and none nearer to it."""
+    holds, widths = [], []
+    for one, indices, ends in zip(series, found, brackets):
+        for at in one["true"] if keep(one) else []:
+            near = min(range(len(indices)), key=lambda i: abs(indices[i] - at), default=None)
+            if near is not None and abs(indices[near] - at) <= 40:
+                before, after = ends[near]
+                holds.append(before < at <= after)
+                widths.append(after - before)
+    return f"{100 * np.mean(holds):.1f} of {len(holds)}, {np.median(widths):.0f}"
+
+
 def table(title, names, cell):
     print(f"\n{title}\n")
     print("| | " + " | ".join(names) + " |")
@@ -175,7 +190,7 @@ def table(title, names, cell):
 def main():
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 4
     series = make(np.random.default_rng(SEED), repeats)
-    found = ours(series)
+    found, brackets = ours(series)
     for name, method in OTHERS.items():
         found[name] = [method(one["x"]) for one in series]
     names = list(found)
@@ -195,6 +210,10 @@ def main():
     for label, keep in [("all", everything), *groups[1 : 1 + len(NOISES)]]:
         rows.append((label, [f"{100 * alarms(series, found[name], keep):.1f}" for name in names]))
     table("series of noise alone that raised an alarm, %", names, rows)
+    rows = []
+    for label, keep in groups[:6]:
+        rows.append((label, [held(series, found[name], brackets[name], keep) for name in brackets]))
+    table("brackets of 95 % that hold the change, %, and their width in samples", list(brackets), rows)
     print()
     passed = True
     rows = []
@@ -202,10 +221,10 @@ def main():
         p, r = scores(series, found[name], everything)
         print(f"{name}: F1 {200 * p * r / (p + r):.1f}")
     for name in OTHERS:
-        held = {one: difference(series, found[one], found[name]) for one in OURS}
+        gains = {one: difference(series, found[one], found[name]) for one in OURS}
         # The level whose worse side is best.
-        best = max(OURS, key=lambda one: min(held[one][0]))
-        (precision, recall), (low, high) = held[best]
+        best = max(OURS, key=lambda one: min(gains[one][0]))
+        (precision, recall), (low, high) = gains[best]
         verdict = "as good in both" if min(precision, recall) >= 0 else "not told apart" if min(high) >= 0 else "WORSE"
         passed &= verdict != "WORSE"
         rows.append((f"{best} against {name}", [

@@ -145,7 +145,7 @@ fn brackets_hold_the_change() {
                 .any(|change| change.bracket.0 < 40 && 40 <= change.bracket.1),
         );
     }
-    // Bin(60, 0.95) is below 50 with probability 5e-4; the bootstrap may lose a little.
+    // Bin(60, 0.95) is below 50 with probability 5e-4.
     assert!(held >= 50, "{held}");
 }
 

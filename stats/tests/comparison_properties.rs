@@ -143,17 +143,33 @@ proptest! {
     }
 
     #[test]
-    fn monotone_transforms_change_no_place(series in coarse(20..60), step in 0..12_i32) {
+    fn places_have_no_unit(series in coarse(20..60), step in 0..12_i32) {
+        let mut series = series;
+        for x in series.iter_mut().skip(10) {
+            *x += f64::from(step);
+        }
+        let scaled: Vec<f64> = series.iter().map(|x| x * 1024.0).collect();
+        for method in [e_divisive, pelt] {
+            let places = |series: &[f64]| -> Result<Vec<_>, StatsError> {
+                let found = method(series, options())?;
+                Ok(found.iter().map(|change| (change.index, change.bracket)).collect())
+            };
+            prop_assert_eq!(places(&series)?, places(&scaled)?);
+        }
+    }
+
+    #[test]
+    fn monotone_transforms_change_nothing_but_places(series in coarse(20..60), step in 0..12_i32) {
         let mut series = series;
         for x in series.iter_mut().skip(10) {
             *x += f64::from(step);
         }
         let transformed: Vec<f64> = series.iter().map(|x| (x / 5.0).exp()).collect();
         for method in [e_divisive, pelt] {
-            let places = |series: &[f64]| -> Result<Vec<usize>, StatsError> {
-                Ok(method(series, options())?.iter().map(|change| change.index).collect())
+            let found = |series: &[f64]| -> Result<Vec<f64>, StatsError> {
+                Ok(method(series, options())?.iter().map(|change| change.p).collect())
             };
-            prop_assert_eq!(places(&series)?, places(&transformed)?);
+            prop_assert_eq!(found(&series)?, found(&transformed)?);
         }
         let settled = warm_up(&series, options().test)?;
         prop_assert_eq!(settled, warm_up(&transformed, options().test)?);

@@ -65,7 +65,7 @@ pub fn e_divisive(
     accepted.sort_by_key(|&(index, _)| index);
     let (mut indices, p_values): (Vec<usize>, Vec<f64>) = accepted.into_iter().unzip();
     relocate(series, &mut indices, &options);
-    describe(series, &indices, &p_values, &options)
+    describe(series, indices, &p_values, &options)
 }
 
 /// A stretch without a known change.

@@ -5,11 +5,10 @@ mod divisive;
 mod last;
 mod level;
 mod pelt;
+mod place;
 
 use std::ops::Range;
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::energy::Scan;
@@ -17,16 +16,13 @@ use crate::error::{StatsError, check_finite, tail};
 use crate::interval::Estimate;
 use crate::permutation::PermutationOptions;
 use crate::shift::hodges_lehmann;
+use place::place;
 
 pub(crate) use dependence::variance_factor;
 pub use divisive::e_divisive;
 pub use last::last_segment;
 pub use level::level_change_p;
 pub use pelt::pelt;
-
-/// Resamples behind a [`ChangePoint::bracket`], as many as a percentile bootstrap
-/// needs to expect five beyond either end at 95 %.
-const BRACKET_RESAMPLES: usize = 199;
 
 /// How change points are tested, and described.
 ///
@@ -81,12 +77,12 @@ pub enum Direction {
 /// ```
 /// use harness_stats::{ChangePointOptions, Direction, e_divisive};
 ///
-/// let series: Vec<f64> = (0..40).map(|i| f64::from(i % 7) + if i < 20 { 0.0 } else { 9.0 }).collect();
+/// let series: Vec<f64> = (0..40).map(|i| f64::from(i % 7) + if i < 20 { 0.0 } else { 30.0 }).collect();
 /// let found = e_divisive(&series, ChangePointOptions::default())?;
 /// assert_eq!(found.len(), 1);
 /// let change = found[0];
 /// assert_eq!((change.index, change.bracket, change.direction), (20, (19, 20), Direction::Up));
-/// assert!(change.size.interval.low > 7.0 && change.p <= 0.05);
+/// assert!(change.size.interval.low > 25.0 && change.p <= 0.05);
 /// # Ok::<(), harness_stats::StatsError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -160,18 +156,19 @@ fn relocate(series: &[f64], indices: &mut [usize], options: &ChangePointOptions)
     }
 }
 
-/// Describes accepted change points, ascending, with their p-values.
+/// Places accepted change points, ascending, for good, and describes them with their p-values.
 fn describe(
     series: &[f64],
-    indices: &[usize],
+    mut indices: Vec<usize>,
     p_values: &[f64],
     options: &ChangePointOptions,
 ) -> Result<Vec<ChangePoint>, StatsError> {
-    let stretches = stretches(indices, series.len());
+    let brackets = place(series, &mut indices, options)?;
+    let stretches = stretches(&indices, series.len());
     let sides = stretches.windows(2);
-    let changes = indices.iter().zip(p_values).zip(sides);
+    let changes = indices.iter().zip(p_values).zip(sides).zip(brackets);
     changes
-        .map(|((&index, &p), sides)| {
+        .map(|(((&index, &p), sides), bracket)| {
             let (before, after) = (&series[sides[0].clone()], &series[sides[1].clone()]);
             let size = hodges_lehmann(before, after, options.confidence)?;
             let direction = if size.interval.low > 0.0 {
@@ -183,48 +180,13 @@ fn describe(
             };
             Ok(ChangePoint {
                 index,
-                bracket: bracket(before, after, sides[0].start, options)?,
+                bracket,
                 direction,
                 size,
                 p,
             })
         })
         .collect()
-}
-
-/// The percentile bootstrap of the place of a change: both sides are
-/// resampled with replacement, and the best split sought again.
-/// (M. Hušková, C. Kirch, Journal of Time Series Analysis 29, 2008.)
-fn bracket(
-    before: &[f64],
-    after: &[f64],
-    start: usize,
-    options: &ChangePointOptions,
-) -> Result<(usize, usize), StatsError> {
-    let tail = tail(options.confidence)?;
-    let mut stream = ChaCha8Rng::seed_from_u64(options.test.seed);
-    let both = [before, after].concat();
-    let mut resample = vec![0.0; both.len()];
-    let mut places = Vec::with_capacity(BRACKET_RESAMPLES);
-    for _ in 0..BRACKET_RESAMPLES {
-        for (index, value) in resample.iter_mut().enumerate() {
-            let drawn = if index < before.len() {
-                stream.random_range(0..before.len() as u64)
-            } else {
-                before.len() as u64 + stream.random_range(0..after.len() as u64)
-            };
-            *value = both[drawn as usize];
-        }
-        let mut scan = Scan::new(&resample);
-        let stretch = std::mem::take(&mut scan.series);
-        let split = scan.best(&stretch, 1..=stretch.len() - 1);
-        places.push(split.map_or(before.len(), |split| split.at));
-    }
-    places.sort_unstable();
-    let beyond = ((BRACKET_RESAMPLES + 1) as f64 * tail) as usize;
-    let low = places[beyond.saturating_sub(1)].min(before.len());
-    let high = places[BRACKET_RESAMPLES - beyond.max(1)].max(before.len());
-    Ok((start + low - 1, start + high))
 }
 
 #[cfg(test)]

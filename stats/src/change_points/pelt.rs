@@ -78,7 +78,7 @@ pub fn pelt(series: &[f64], options: ChangePointOptions) -> Result<Vec<ChangePoi
             *p = test.p_value(&indices, place);
         }
     }
-    describe(series, &indices, &p_values, &options)
+    describe(series, indices, &p_values, &options)
 }
 
 /// Tests a change point in the stretch between its neighbours.
