@@ -35,6 +35,9 @@ pub(super) fn place(
     let reach = 2 * options.min_segment;
     let mut brackets: Vec<(usize, usize)> =
         indices.iter().map(|&index| (index - 1, index)).collect();
+    if indices.is_empty() {
+        return Ok(brackets);
+    }
     for _ in 0..ROUNDS {
         let before = indices.to_vec();
         let Some(model) = Model::best(series, &before) else {
@@ -105,6 +108,8 @@ struct Model<'a> {
 struct Level {
     centre: f64,
     spread: f64,
+    /// Of the spread in units of the one that all segments have together.
+    log_spread: f64,
 }
 
 impl<'a> Model<'a> {
@@ -115,34 +120,40 @@ impl<'a> Model<'a> {
             values.sort_by(f64::total_cmp);
             values
         };
-        let mut own: Vec<Level> = Vec::with_capacity(segments.len());
+        let mut own = Vec::with_capacity(segments.len());
         let mut deviations = Vec::with_capacity(series.len());
         for segment in &segments {
             let sorted = sorted(series[segment.clone()].to_vec());
             let (centre, spread) = (interpolated(&sorted, 0.5), scaled_mad(&sorted).ok()?);
-            own.push(Level { centre, spread });
+            own.push((centre, spread));
             deviations.extend(series[segment.clone()].iter().map(|x| x - centre));
         }
         let by_median = scaled_mad(&sorted(deviations.clone())).ok()?;
-        let spread = if by_median > 0.0 {
+        let common = if by_median > 0.0 {
             by_median
         } else {
             sample_std(&deviations).ok()?
         };
-        if spread == 0.0 {
+        if common == 0.0 {
             return None;
         }
-        let common = own.iter().map(|level| Level { spread, ..*level });
-        let common = Self::fit(series, &segments, common.collect());
-        for level in own.iter_mut().filter(|level| level.spread == 0.0) {
-            level.spread = spread;
-        }
-        let own = Self::fit(series, &segments, own);
+        let levels = |by_itself: bool| {
+            let levels = own.iter().map(|&(centre, own)| {
+                let spread = if by_itself && own > 0.0 { own } else { common };
+                Level {
+                    centre,
+                    spread,
+                    log_spread: (spread / common).ln(),
+                }
+            });
+            Self::fit(series, &segments, levels.collect())
+        };
+        let (together, apart) = (levels(false), levels(true));
         let price = 0.5 * (series.len() as f64).ln() * indices.len() as f64;
-        Some(if own.log_likelihood - price > common.log_likelihood {
-            own
+        Some(if apart.log_likelihood - price > together.log_likelihood {
+            apart
         } else {
-            common
+            together
         })
     }
 
@@ -169,9 +180,11 @@ impl<'a> Model<'a> {
 
     /// The logarithm of the density of a sample if it were at a level, as all other samples tell it.
     fn log_density(&self, index: usize, level: usize) -> f64 {
-        let Level { centre, spread } = self.levels[level];
-        let deviation = (self.series[index] - centre) / spread;
-        (self.noise.density(deviation, self.deviations[index]) / spread).ln()
+        let level = self.levels[level];
+        let deviation = (self.series[index] - level.centre) / level.spread;
+        let density = self.noise.density(deviation, self.deviations[index]);
+        // Deviations may be so large that their tails are zero, or infinite.
+        density.max(f64::MIN_POSITIVE).ln() - level.log_spread
     }
 
     /// How likely the samples are by the place of a change, in units of the most likely one.
