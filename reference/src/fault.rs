@@ -5,7 +5,6 @@
 //! the plain decoder.
 
 use std::fmt;
-use std::str::FromStr;
 
 use engine::{
     Engine, EngineError, EngineInfo, EngineOptions, FailureKind, Model, ModelArtifact, OptionHelp,
@@ -59,22 +58,6 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-/// A word that names no [`Fault`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no fault `{0}`; there is rope_base, no_scale, mask_off_by_one, swapped_heads, stale_kv")]
-pub struct UnknownFault(String);
-
-impl FromStr for Fault {
-    type Err = UnknownFault;
-
-    fn from_str(text: &str) -> Result<Self, UnknownFault> {
-        Self::ALL
-            .into_iter()
-            .find(|fault| fault.name() == text)
-            .ok_or_else(|| UnknownFault(text.into()))
     }
 }
 
@@ -160,17 +143,6 @@ impl Engine for Faulty {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn faults_are_read_as_they_are_written() {
-        for fault in Fault::ALL {
-            assert_eq!(fault.to_string().parse(), Ok(fault));
-        }
-        let error = "rope".parse::<Fault>().unwrap_err().to_string();
-        for fault in Fault::ALL {
-            assert!(error.contains(fault.name()), "{error}");
-        }
-    }
 
     #[test]
     fn kernels_are_not_for_choosing() {

@@ -18,7 +18,7 @@ pub struct Hyperparameters {
     /// Kind of every norm.
     pub norm: NormKind,
     /// How it knows where a token stands.
-    pub positions: Positions,
+    pub(crate) positions: Positions,
     /// One entry a layer.
     pub layers: Vec<Layer>,
     /// Embeddings are multiplied by this.
@@ -58,7 +58,7 @@ pub enum NormKind {
 
 /// How the decoder knows where a token stands.
 #[derive(Clone, Debug)]
-pub enum Positions {
+pub(crate) enum Positions {
     /// Rotary embeddings of queries and keys.
     Rope(RopeParameters),
     /// A learned vector per position, added to the embedding.
@@ -67,21 +67,21 @@ pub enum Positions {
 
 /// Rotary embeddings as metadata describes them.
 #[derive(Clone, Debug)]
-pub struct RopeParameters {
+pub(crate) struct RopeParameters {
     /// Which dimensions rotate together.
-    pub pairing: Pairing,
+    pub(crate) pairing: Pairing,
     /// Leading dimensions of a head that are rotated.
-    pub dims: usize,
+    pub(crate) dims: usize,
     /// Base of the frequencies.
-    pub base: f64,
+    pub(crate) base: f64,
     /// Positions are divided by this (linear scaling).
-    pub factor: f64,
+    pub(crate) factor: f64,
     /// Base of the layers with a local window, which are never scaled.
-    pub local_base: Option<f64>,
+    pub(crate) local_base: Option<f64>,
     /// Cosines and sines are multiplied by this.
-    pub magnitude: f64,
+    pub(crate) magnitude: f64,
     /// The context that the short factors of LongRoPE were trained for.
-    pub original_context: Option<usize>,
+    pub(crate) original_context: Option<usize>,
 }
 
 /// Dimensions of a head that rotate together.
@@ -108,7 +108,7 @@ impl Pairing {
 pub struct Layer {
     /// Tokens a token may look at, itself included; all when `None`.
     pub window: Option<usize>,
-    /// Rotates with [`RopeParameters::local_base`].
+    /// Rotates with the base of local layers, where a model has two.
     pub local_rope: bool,
 }
 

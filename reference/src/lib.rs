@@ -3,7 +3,7 @@
 //!
 //! It reads GGUF files and Hugging Face folders by memory map ([`Source`]).
 //! `weights=…` passes every matrix through a quantization and back, so that one FP16 file shows what each format costs
-//! with everything else equal; see [`round_trip`].
+//! with everything else equal; see [`quant::round_trip_rows`].
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -50,17 +50,14 @@ use engine::{
 pub use fast::entry as kernels;
 /// What decoders are made of, for engines that compute them elsewhere.
 pub mod decoder {
-    pub use crate::hyperparameters::{
-        Activation, Hyperparameters, Layer, NormKind, Pairing, Positions, RopeParameters,
-    };
+    pub use crate::hyperparameters::{Activation, Hyperparameters, Layer, NormKind, Pairing};
     pub use crate::network::{Block, Linear, Network, Norm};
     pub use crate::rope::{Rope, Ropes};
     pub use crate::weights::{StoredMatrix, Weights};
 }
 
-pub use fault::{Fault, Faulty, UnknownFault};
+pub use fault::{Fault, Faulty};
 pub use hyperparameters::ARCHITECTURES;
-pub use quant::round_trip;
 pub use source::{Source, Stored, TensorEntry};
 pub use weights::first_non_finite;
 

@@ -51,9 +51,9 @@ use crate::map::map;
 pub use convert::{FromValue, Mismatch};
 pub use error::{GgufError, MetadataError};
 pub use metadata::Metadata;
-pub use parse::{DEFAULT_ALIGNMENT, Header};
+pub use parse::Header;
 pub use tensor::TensorInfo;
-pub use types::{GgmlType, UnknownType};
+pub use types::GgmlType;
 pub use value::{Array, Value};
 pub use write::{BodyWriter, WriteError, Writer};
 
@@ -120,7 +120,7 @@ impl GgufFile {
     /// # Panics
     /// When `tensor` comes from another file and lies outside this one.
     #[must_use]
-    pub fn shared_data(&self, tensor: &TensorInfo) -> Bytes {
+    pub(crate) fn shared_data(&self, tensor: &TensorInfo) -> Bytes {
         self.bytes.slice(tensor.range())
     }
 }

@@ -9,7 +9,7 @@ use super::value::{Array, Value};
 use super::{GgufError, Metadata};
 
 /// Alignment of tensor data where the file does not set another.
-pub const DEFAULT_ALIGNMENT: usize = 32;
+pub(super) const DEFAULT_ALIGNMENT: usize = 32;
 
 /// Key that sets another alignment.
 pub(super) const ALIGNMENT_KEY: &str = "general.alignment";

@@ -1,7 +1,6 @@
 //! GGML's tensor types.
 
 use std::fmt;
-use std::str::FromStr;
 
 macro_rules! ggml_types {
     ($($variant:ident = $id:literal $name:literal $block:literal $bytes:literal,)*) => {
@@ -19,8 +18,7 @@ macro_rules! ggml_types {
             pub const ALL: &'static [GgmlType] = &[$(GgmlType::$variant,)*];
 
             /// The type that `id` stands for in files.
-            #[must_use]
-            pub fn from_id(id: u32) -> Option<Self> {
+            pub(super) fn from_id(id: u32) -> Option<Self> {
                 match id {
                     $($id => Some(GgmlType::$variant),)*
                     _ => None,
@@ -95,8 +93,7 @@ ggml_types! {
 
 impl GgmlType {
     /// The number that stands for this type in files.
-    #[must_use]
-    pub fn id(self) -> u32 {
+    pub(super) fn id(self) -> u32 {
         self as u32
     }
 
@@ -117,32 +114,14 @@ impl fmt::Display for GgmlType {
     }
 }
 
-/// A name that is no GGML type.
-#[derive(Debug, thiserror::Error)]
-#[error("no such GGML type")]
-pub struct UnknownType;
-
-impl FromStr for GgmlType {
-    type Err = UnknownType;
-
-    fn from_str(name: &str) -> Result<Self, UnknownType> {
-        GgmlType::ALL
-            .iter()
-            .copied()
-            .find(|ty| ty.name().eq_ignore_ascii_case(name))
-            .ok_or(UnknownType)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn ids_and_names_read_back() {
+    fn ids_read_back() {
         for &ty in GgmlType::ALL {
             assert_eq!(GgmlType::from_id(ty.id()), Some(ty));
-            assert_eq!(ty.name().parse::<GgmlType>().unwrap(), ty);
         }
         // Withdrawn (Q4_2, Q4_0_4_4, IQ4_NL_4_4) and never given out.
         for id in [4, 5, 31, 33, 36, 38, 43, u32::MAX] {

@@ -96,8 +96,7 @@ impl Array {
 
 impl Value {
     /// What kind of value this is, for messages.
-    #[must_use]
-    pub fn kind(&self) -> String {
+    pub(super) fn kind(&self) -> String {
         match self {
             Value::Array(array) => format!("an array of {}", type_name(array.element_type())),
             _ => format!("of type {}", type_name(self.type_id())),

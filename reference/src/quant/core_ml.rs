@@ -33,8 +33,7 @@ pub(super) const LIMIT: f32 = 32752.0;
 
 /// Storage cost of `palette4-g16` for outputs of `inputs` weights, tables
 /// included.
-#[must_use]
-pub fn palette_bits_per_weight(inputs: usize) -> f64 {
+pub(super) fn palette_bits_per_weight(inputs: usize) -> f64 {
     4.0 + (LEVELS * 16) as f64 / (GROUP * inputs) as f64
 }
 

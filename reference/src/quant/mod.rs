@@ -41,8 +41,8 @@ use rayon::prelude::*;
 
 use crate::gguf::GgmlType;
 
-pub use core_ml::palette_bits_per_weight;
-pub use round_trip::{fitting, ggml_type, round_trip, round_trip_rows};
+pub use round_trip::round_trip_rows;
+pub(crate) use round_trip::{fitting, ggml_type};
 
 /// Numbers that one thread takes at a time: a whole number of blocks of every
 /// type.

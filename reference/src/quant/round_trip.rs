@@ -1,6 +1,5 @@
-//! Tensors stored in a number format and read back.
+//! Matrices stored in a number format and read back.
 
-use candle_core::{Device, Tensor};
 use engine::NumberFormat;
 use rayon::prelude::*;
 
@@ -8,8 +7,7 @@ use super::{PIECE, QuantError, check_values, core_ml, dequantize, largest, quant
 use crate::gguf::GgmlType;
 
 /// The GGML type of `format`, none for the schemes of Core ML.
-#[must_use]
-pub fn ggml_type(format: NumberFormat) -> Option<GgmlType> {
+pub(crate) fn ggml_type(format: NumberFormat) -> Option<GgmlType> {
     Some(match format {
         NumberFormat::F32 => GgmlType::F32,
         NumberFormat::F16 => GgmlType::F16,
@@ -33,8 +31,7 @@ pub fn ggml_type(format: NumberFormat) -> Option<GgmlType> {
 /// `ty` where rows of `row` numbers are whole blocks of it; else the next finer
 /// type that fits, as llama.cpp's quantizer has it: for 256-number blocks a
 /// 32-number neighbour, and what does not even fill those is f16.
-#[must_use]
-pub fn fitting(ty: GgmlType, row: usize) -> GgmlType {
+pub(crate) fn fitting(ty: GgmlType, row: usize) -> GgmlType {
     let fits = |ty: GgmlType| row.is_multiple_of(ty.block_size());
     let finer = match ty {
         GgmlType::Q6K => GgmlType::Q8_0,
@@ -56,8 +53,8 @@ pub fn fitting(ty: GgmlType, row: usize) -> GgmlType {
 /// Replaces `values`, a matrix in rows of `row` numbers, by what comes back when
 /// `format` stores them.
 ///
-/// Rows that are no whole number of a GGML type's blocks take the type that is
-/// [`fitting`]. What the schemes of Core ML cannot divide stays f16, as
+/// Rows that are no whole number of a GGML type's blocks take the next finer type
+/// that fits, as in llama.cpp's quantizer. What the schemes of Core ML cannot divide stays f16, as
 /// coremltools leaves it: rows of no multiple of 32 numbers under `int4-b32`,
 /// matrices of no multiple of 16 rows under `palette4-g16`.
 ///
@@ -104,18 +101,4 @@ fn through(values: &mut [f32], ty: GgmlType) -> Result<(), QuantError> {
         quantize(ty, values, values.len(), &mut bytes)?;
         dequantize(ty, &bytes, values)
     })
-}
-
-/// `tensor` stored in `format` and read back as f32; see [`round_trip_rows`].
-///
-/// # Errors
-/// Those of `round_trip_rows`.
-pub fn round_trip(tensor: &Tensor, format: NumberFormat) -> candle_core::Result<Tensor> {
-    if format == NumberFormat::F32 {
-        return Ok(tensor.clone());
-    }
-    let row = tensor.dim(candle_core::D::Minus1)?;
-    let mut values = tensor.flatten_all()?.to_vec1::<f32>()?;
-    round_trip_rows(&mut values, row, format).map_err(candle_core::Error::wrap)?;
-    Tensor::from_vec(values, tensor.shape(), &Device::Cpu)
 }
