@@ -15,6 +15,13 @@ use crate::options::{HELP, Options};
 use crate::{Reference, Source};
 
 /// A mistake in one layer.
+///
+/// ```
+/// use harness_reference::Fault;
+///
+/// let names = Fault::ALL.map(Fault::name);
+/// assert_eq!(names[..2], ["rope_base", "no_scale"]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// Rotations with 50 times the model's base, as where 500,000 stands for
@@ -43,6 +50,14 @@ impl Fault {
     ];
 
     /// Name on the command line.
+    ///
+    /// ```
+    /// use engine::Engine;
+    /// use harness_reference::{Fault, Reference};
+    ///
+    /// let about = Reference::with_fault(0, Fault::StaleKv).describe().about;
+    /// assert!(about.contains(Fault::StaleKv.name()));
+    /// ```
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -63,6 +78,17 @@ impl fmt::Display for Fault {
 
 /// The reference engine with one mistake in its plain decoder; see
 /// [`Reference::with_fault`].
+///
+/// ```
+/// use engine::{Engine, EngineOptions, ModelArtifact};
+/// use harness_reference::{Fault, Faulty, Reference};
+///
+/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let opens = |engine: Faulty| engine.open(&model, &EngineOptions::default()).is_ok();
+/// // The model has five layers.
+/// assert!(opens(Reference::with_fault(4, Fault::NoScale)));
+/// assert!(!opens(Reference::with_fault(5, Fault::NoScale)));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Faulty {
     layer: usize,
@@ -73,6 +99,24 @@ impl Reference {
     /// This engine with `fault` in `layer`, counted from zero. It takes the
     /// options of the reference engine but `kernels`, computes as `kernels=plain`
     /// does, and refuses models that cannot have the fault or the layer.
+    ///
+    /// ```
+    /// use engine::{Engine, EngineOptions, ModelArtifact, Want};
+    /// use harness_reference::{Fault, Reference};
+    ///
+    /// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+    /// let logits = |engine: &dyn Engine, options: &EngineOptions| {
+    ///     let model = engine.open(&model, options)?;
+    ///     let mut session = model.session()?;
+    ///     session.extend(&[0, 368, 1293, 834], Want::Last)
+    /// };
+    /// let mut plain = EngineOptions::default();
+    /// plain.set("kernels", "plain");
+    /// let sound = logits(&Reference, &plain)?;
+    /// let wrong = logits(&Reference::with_fault(2, Fault::NoScale), &EngineOptions::default())?;
+    /// assert_ne!(sound.values(), wrong.values());
+    /// # Ok::<(), engine::EngineError>(())
+    /// ```
     #[must_use]
     pub fn with_fault(layer: usize, fault: Fault) -> Faulty {
         Faulty { layer, fault }

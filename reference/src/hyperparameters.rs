@@ -11,6 +11,20 @@ pub const ARCHITECTURES: [&str; 9] = [
 ];
 
 /// What a decoder needs to know beyond [`ModelConfig`].
+///
+/// ```
+/// use engine::ModelArtifact;
+/// use harness_reference::Source;
+/// use harness_reference::decoder::Hyperparameters;
+///
+/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let source = Source::open(&model)?;
+/// let shape = Hyperparameters::read(&source)?;
+/// assert_eq!((shape.config.heads, shape.config.head_dim), (4, 64));
+/// assert_eq!(shape.attention_scale, 1.0 / 8.0);
+/// assert!(shape.gated && !shape.parallel_residual);
+/// # Ok::<(), engine::EngineError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Hyperparameters {
     /// Layers, heads, vocabulary, context.
@@ -42,6 +56,18 @@ pub struct Hyperparameters {
 }
 
 /// Normalisation over the features of a token.
+///
+/// ```
+/// use harness_reference::kernels::{Kernels, NormKind};
+///
+/// let (mut rms, mut layer) = ([1.0, 7.0], [1.0, 7.0]);
+/// let kernels = Kernels::best();
+/// // The root of the mean of 1 and 49 is 5; 4 is the mean, 3 the deviation.
+/// kernels.norm(NormKind::Rms { epsilon: 0.0 }, &[1.0; 2], None, &mut rms)?;
+/// kernels.norm(NormKind::Layer { epsilon: 0.0 }, &[1.0; 2], None, &mut layer)?;
+/// assert!((rms[1] - 1.4).abs() < 1e-6 && (layer[1] - 1.0).abs() < 1e-6);
+/// # Ok::<(), harness_reference::kernels::KernelError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum NormKind {
     /// `x / sqrt(mean(x²) + ε) · w` (Zhang & Sennrich 2019).
@@ -85,6 +111,19 @@ pub(crate) struct RopeParameters {
 }
 
 /// Dimensions of a head that rotate together.
+///
+/// ```
+/// use harness_reference::kernels::{Kernels, Pairing};
+///
+/// // The first of two pairs turns by 90°.
+/// let (cos, sin) = ([0.0, 1.0], [1.0, 0.0]);
+/// let (mut neighbours, mut halves) = ([1.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]);
+/// Kernels::best().rotate(Pairing::Neighbours, &mut neighbours, 4, &cos, &sin)?;
+/// Kernels::best().rotate(Pairing::Halves, &mut halves, 4, &cos, &sin)?;
+/// assert_eq!(neighbours, [0.0, 1.0, 0.0, 0.0]);
+/// assert_eq!(halves, [0.0, 0.0, 1.0, 0.0]);
+/// # Ok::<(), harness_reference::kernels::KernelError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pairing {
     /// `2i` and `2i + 1`.
@@ -104,6 +143,18 @@ impl Pairing {
 }
 
 /// What differs between layers.
+///
+/// ```
+/// use engine::ModelArtifact;
+/// use harness_reference::Source;
+/// use harness_reference::decoder::Hyperparameters;
+///
+/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let source = Source::open(&model)?;
+/// let shape = Hyperparameters::read(&source)?;
+/// assert!(shape.layers.iter().all(|layer| layer.window.is_none()));
+/// # Ok::<(), engine::EngineError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layer {
     /// Tokens a token may look at, itself included; all when `None`.
@@ -113,6 +164,18 @@ pub struct Layer {
 }
 
 /// Nonlinearity of the feed-forward block.
+///
+/// ```
+/// use harness_reference::kernels::{Activation, Kernels};
+///
+/// // Both let large numbers through and little of negative ones.
+/// for activation in [Activation::Silu, Activation::GeluTanh] {
+///     let mut x = [-1.0, 0.0, 100.0];
+///     Kernels::best().activate(activation, None, &mut x)?;
+///     assert!(x[0] > -0.3 && x[1..] == [0.0, 100.0]);
+/// }
+/// # Ok::<(), harness_reference::kernels::KernelError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// `x · σ(x)`.
@@ -127,6 +190,21 @@ impl Hyperparameters {
     /// # Errors
     /// [`FailureKind::Load`] for metadata that is missing or no model has,
     /// [`FailureKind::Unsupported`] for architectures that are not in [`ARCHITECTURES`].
+    ///
+    /// ```
+    /// use engine::{FailureKind, ModelArtifact};
+    /// use harness_reference::Source;
+    /// use harness_reference::decoder::Hyperparameters;
+    /// use harness_reference::gguf::{Metadata, Writer};
+    ///
+    /// let mut metadata = Metadata::new();
+    /// metadata.set("general.architecture", "mamba");
+    /// let file = Writer::new(&metadata).begin(Vec::new())?.finish()?;
+    /// let source = Source::open(&ModelArtifact::embedded("mamba", file.leak()))?;
+    /// let refused = Hyperparameters::read(&source).map_err(|error| error.kind());
+    /// assert!(matches!(refused, Err(FailureKind::Unsupported)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn read(source: &Source) -> Result<Self, EngineError> {
         let reader = Reader::new(source.metadata())?;
         let architecture = reader.architecture;

@@ -5,20 +5,18 @@
 //! `weights=…` passes every matrix through a quantization and back, so that one FP16 file shows what each format costs
 //! with everything else equal; see [`quant::round_trip_rows`].
 //!
-//! ```no_run
-//! use std::path::Path;
+//! ```
 //! use engine::{Engine, EngineSpec, ModelArtifact, Want};
 //! use harness_reference::Reference;
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let artifact = ModelArtifact::from_path(Path::new("model.gguf"))?;
+//! // `ModelArtifact::from_path` takes files and folders.
+//! let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
 //! let spec: EngineSpec = "reference:weights=q4_0".parse()?;
-//! let model = Reference.open(&artifact, &spec.options)?;
+//! let model = Reference.open(&model, &spec.options)?;
 //! let mut session = model.session()?;
 //! let logits = session.extend(&[1, 2, 3], Want::Last)?;
 //! assert_eq!(logits.vocab(), model.config().vocab);
-//! # Ok(())
-//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod cache;
@@ -66,6 +64,21 @@ use crate::model::ReferenceModel;
 use crate::options::Options;
 
 /// The reference engine, id `reference`.
+///
+/// ```
+/// use engine::{Engine, EngineOptions, ModelArtifact, Want};
+/// use harness_reference::Reference;
+///
+/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let model = Reference.open(&model, &EngineOptions::default())?;
+/// let mut session = model.session()?;
+/// // "The visions of romance were over. Catherine was"
+/// let prompt = [0, 368, 1293, 834, 277, 222, 405, 562, 456, 716, 15, 1913, 348];
+/// let logits = session.extend(&prompt, Want::Last)?;
+/// let best = (0..logits.vocab()).max_by(|&a, &b| logits.row(0)[a].total_cmp(&logits.row(0)[b]));
+/// assert_eq!(best, Some(325)); // " not"
+/// # Ok::<(), engine::EngineError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reference;
 

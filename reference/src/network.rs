@@ -10,6 +10,20 @@ use crate::rope::Ropes;
 use crate::weights::{StoredMatrix, Weights};
 
 /// All weights of a decoder whose matrices are `M`.
+///
+/// ```
+/// use engine::{ModelArtifact, NumberFormat};
+/// use harness_reference::Source;
+/// use harness_reference::decoder::{Hyperparameters, Network, Weights};
+///
+/// let source = Source::open(&ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL))?;
+/// let weights = Weights::new(&source, NumberFormat::F32);
+/// let network = Network::load(Hyperparameters::read(&source)?, &weights, Ok)?;
+/// assert_eq!(network.blocks.len(), 5);
+/// // The embedding serves as the head too.
+/// assert!(network.head.is_none());
+/// # Ok::<(), engine::EngineError>(())
+/// ```
 pub struct Network<M> {
     /// What the metadata says.
     pub shape: Hyperparameters,
@@ -30,6 +44,21 @@ pub struct Network<M> {
 }
 
 /// A matrix `[outputs, inputs]` and what is added to its product.
+///
+/// ```
+/// use engine::{ModelArtifact, NumberFormat};
+/// use harness_reference::Source;
+/// use harness_reference::decoder::{Hyperparameters, Network, Weights};
+///
+/// let source = Source::open(&ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL))?;
+/// let weights = Weights::new(&source, NumberFormat::F32);
+/// let network = Network::load(Hyperparameters::read(&source)?, &weights, Ok)?;
+/// // Four heads of 64 over two of keys and values; Llama has no biases.
+/// let block = &network.blocks[0];
+/// assert_eq!((block.query.weight.rows, block.key.weight.rows), (4 * 64, 2 * 64));
+/// assert!(block.query.bias.is_none());
+/// # Ok::<(), engine::EngineError>(())
+/// ```
 pub struct Linear<M> {
     /// `[outputs, inputs]`.
     pub weight: M,
@@ -38,6 +67,20 @@ pub struct Linear<M> {
 }
 
 /// Weights of a normalisation.
+///
+/// ```
+/// use engine::{ModelArtifact, NumberFormat};
+/// use harness_reference::Source;
+/// use harness_reference::decoder::{Hyperparameters, Network, Weights};
+///
+/// let source = Source::open(&ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL))?;
+/// let weights = Weights::new(&source, NumberFormat::F32);
+/// let network = Network::load(Hyperparameters::read(&source)?, &weights, Ok)?;
+/// let norm = &network.output_norm;
+/// assert_eq!(norm.weight.len(), network.shape.config.hidden);
+/// assert!(norm.bias.is_none());
+/// # Ok::<(), engine::EngineError>(())
+/// ```
 pub struct Norm {
     /// Factors, one a feature.
     pub weight: Vec<f32>,
@@ -46,6 +89,21 @@ pub struct Norm {
 }
 
 /// One transformer block.
+///
+/// ```
+/// use engine::{ModelArtifact, NumberFormat};
+/// use harness_reference::Source;
+/// use harness_reference::decoder::{Hyperparameters, Network, Weights};
+///
+/// let source = Source::open(&ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL))?;
+/// let weights = Weights::new(&source, NumberFormat::F32);
+/// let network = Network::load(Hyperparameters::read(&source)?, &weights, Ok)?;
+/// let block = &network.blocks[0];
+/// assert!(block.ffn_norm.is_some() && block.gate.is_some());
+/// // Queries and keys are normalised by Qwen 3 and Gemma 3, not by Llama.
+/// assert!(block.query_norm.is_none());
+/// # Ok::<(), engine::EngineError>(())
+/// ```
 pub struct Block<M> {
     /// Before attention.
     pub attention_norm: Norm,
@@ -83,6 +141,20 @@ impl<M> Network<M> {
     /// [`FailureKind::Load`](engine::FailureKind::Load) for tensors that are missing or have another
     /// shape, [`FailureKind::Unsupported`](engine::FailureKind::Unsupported) for some that nobody
     /// asked for, and those of `make`.
+    ///
+    /// ```
+    /// use engine::{FailureKind, ModelArtifact, NumberFormat};
+    /// use harness_reference::Source;
+    /// use harness_reference::decoder::{Hyperparameters, Network, Weights};
+    ///
+    /// let source = Source::open(&ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL))?;
+    /// let mut shape = Hyperparameters::read(&source)?;
+    /// shape.config.feed_forward = 1024;
+    /// // An engine would hand every matrix to its device where this hands it back.
+    /// let network = Network::load(shape, &Weights::new(&source, NumberFormat::F32), Ok);
+    /// assert!(network.is_err_and(|error| error.kind() == FailureKind::Load));
+    /// # Ok::<(), engine::EngineError>(())
+    /// ```
     pub fn load(
         shape: Hyperparameters,
         weights: &Weights<'_>,

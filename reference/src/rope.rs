@@ -7,6 +7,22 @@ use crate::weights::Weights;
 
 /// Rotation of one kind of layer: pair `i` of a head turns by
 /// `position · frequencies[i]`.
+///
+/// ```
+/// use engine::{ModelArtifact, NumberFormat};
+/// use harness_reference::Source;
+/// use harness_reference::decoder::{Hyperparameters, Network, Weights};
+///
+/// let source = Source::open(&ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL))?;
+/// let weights = Weights::new(&source, NumberFormat::F32);
+/// let network = Network::load(Hyperparameters::read(&source)?, &weights, Ok)?;
+/// let ropes = network.ropes.ok_or("learned positions")?;
+/// let rope = ropes.of(false);
+/// assert_eq!(rope.dims, 64);
+/// // At position 1 the first pair turns by one radian.
+/// assert_eq!(rope.angle(0, 1), (1f32.cos(), 1f32.sin()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Rope {
     /// Which dimensions rotate together.
@@ -21,6 +37,20 @@ pub struct Rope {
 
 /// The rotations of a model: one for all layers, or one for those with a local
 /// window and one for the others.
+///
+/// ```
+/// use engine::{ModelArtifact, NumberFormat};
+/// use harness_reference::Source;
+/// use harness_reference::decoder::{Hyperparameters, Network, Weights};
+///
+/// let source = Source::open(&ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL))?;
+/// let weights = Weights::new(&source, NumberFormat::F32);
+/// let network = Network::load(Hyperparameters::read(&source)?, &weights, Ok)?;
+/// let ropes = network.ropes.ok_or("learned positions")?;
+/// // A model without local layers has one rotation.
+/// assert_eq!(ropes.of(true).angle(3, 100), ropes.of(false).angle(3, 100));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Ropes {
     global: Rope,
@@ -74,6 +104,21 @@ impl Ropes {
     }
 
     /// The rotation of layers that are local, or are not.
+    ///
+    /// ```
+    /// use engine::{ModelArtifact, NumberFormat};
+    /// use harness_reference::Source;
+    /// use harness_reference::decoder::{Hyperparameters, Network, Weights};
+    ///
+    /// let source = Source::open(&ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL))?;
+    /// let weights = Weights::new(&source, NumberFormat::F32);
+    /// let network = Network::load(Hyperparameters::read(&source)?, &weights, Ok)?;
+    /// let ropes = network.ropes.ok_or("learned positions")?;
+    /// for layer in &network.shape.layers {
+    ///     assert_eq!(ropes.of(layer.local_rope).dims, network.shape.config.head_dim);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn of(&self, local: bool) -> &Rope {
         match &self.local {
@@ -116,6 +161,21 @@ impl Rope {
     }
 
     /// Cosine and sine of pair `pair` at `position`, with the model's magnitude.
+    ///
+    /// ```
+    /// use engine::{ModelArtifact, NumberFormat};
+    /// use harness_reference::Source;
+    /// use harness_reference::decoder::{Hyperparameters, Network, Weights};
+    ///
+    /// let source = Source::open(&ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL))?;
+    /// let weights = Weights::new(&source, NumberFormat::F32);
+    /// let network = Network::load(Hyperparameters::read(&source)?, &weights, Ok)?;
+    /// let ropes = network.ropes.ok_or("learned positions")?;
+    /// // Base 10,000, 32 pairs: pair 16 turns by 10,000^(−16/32) a position.
+    /// let (cos, sin) = ropes.of(false).angle(16, 100);
+    /// assert!((cos - 1f32.cos()).abs() < 1e-6 && (sin - 1f32.sin()).abs() < 1e-6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn angle(&self, pair: usize, position: usize) -> (f32, f32) {
         let (sin, cos) = (position as f64 * self.frequencies[pair]).sin_cos();

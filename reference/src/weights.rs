@@ -12,6 +12,20 @@ use crate::quant::{self, QuantError};
 use crate::source::{Source, Stored};
 
 /// Reads the tensors of one model and requantizes the matrices among them.
+///
+/// ```
+/// use engine::{ModelArtifact, NumberFormat};
+/// use harness_reference::Source;
+/// use harness_reference::decoder::{Hyperparameters, Network, Weights};
+///
+/// let source = Source::open(&ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL))?;
+/// let weights = Weights::new(&source, NumberFormat::Q8_0);
+/// let network = Network::load(Hyperparameters::read(&source)?, &weights, Ok)?;
+/// assert_eq!(network.embedding.ggml_type.name(), "q8_0");
+/// // Norms stay as they are stored.
+/// assert_eq!(network.output_norm.weight.len(), 256);
+/// # Ok::<(), engine::EngineError>(())
+/// ```
 pub struct Weights<'a> {
     source: &'a Source,
     format: NumberFormat,
@@ -20,6 +34,19 @@ pub struct Weights<'a> {
 }
 
 /// A matrix as it is stored, row after row in blocks of its type.
+///
+/// ```
+/// use engine::{ModelArtifact, NumberFormat};
+/// use harness_reference::Source;
+/// use harness_reference::decoder::{Hyperparameters, Network, Weights};
+///
+/// let source = Source::open(&ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL))?;
+/// let weights = Weights::new(&source, NumberFormat::F32);
+/// let network = Network::load(Hyperparameters::read(&source)?, &weights, Ok)?;
+/// let up = &network.blocks[0].up.weight;
+/// assert_eq!((up.rows, up.columns, up.ggml_type.name()), (768, 256, "f16"));
+/// # Ok::<(), engine::EngineError>(())
+/// ```
 #[derive(Clone)]
 pub struct StoredMatrix {
     /// How its numbers are stored.
@@ -34,6 +61,19 @@ pub struct StoredMatrix {
 
 impl StoredMatrix {
     /// The stored rows, one after the other.
+    ///
+    /// ```
+    /// use engine::{ModelArtifact, NumberFormat};
+    /// use harness_reference::Source;
+    /// use harness_reference::decoder::{Hyperparameters, Network, Weights};
+    ///
+    /// let source = Source::open(&ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL))?;
+    /// let weights = Weights::new(&source, NumberFormat::F32);
+    /// let network = Network::load(Hyperparameters::read(&source)?, &weights, Ok)?;
+    /// let matrix = &network.embedding;
+    /// assert_eq!(Some(matrix.bytes().len() / matrix.rows), matrix.ggml_type.row_bytes(256));
+    /// # Ok::<(), engine::EngineError>(())
+    /// ```
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -60,6 +100,20 @@ impl StoredMatrix {
     ///
     /// # Errors
     /// [`QuantError::NotRead`].
+    ///
+    /// ```
+    /// use engine::{ModelArtifact, NumberFormat};
+    /// use harness_reference::Source;
+    /// use harness_reference::decoder::{Hyperparameters, Network, Weights};
+    ///
+    /// let source = Source::open(&ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL))?;
+    /// let weights = Weights::new(&source, NumberFormat::F32);
+    /// let network = Network::load(Hyperparameters::read(&source)?, &weights, Ok)?;
+    /// let embedding = network.embedding.to_f32()?;
+    /// // Half precision, hence exact in twelve bits less than f32 has.
+    /// assert!(embedding.iter().all(|x| x.to_bits().trailing_zeros() >= 13 || x.abs() < 6.2e-5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn to_f32(&self) -> Result<Vec<f32>, QuantError> {
         let mut values = vec![0.0; self.rows * self.columns];
         quant::dequantize(self.ggml_type, &self.bytes, &mut values)?;
@@ -69,6 +123,19 @@ impl StoredMatrix {
 
 impl<'a> Weights<'a> {
     /// The tensors of `source`, matrices requantized to `format` if it is not f32.
+    ///
+    /// ```
+    /// use engine::{ModelArtifact, NumberFormat};
+    /// use harness_reference::Source;
+    /// use harness_reference::decoder::{Hyperparameters, Network, Weights};
+    ///
+    /// let source = Source::open(&ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL))?;
+    /// let weights = Weights::new(&source, NumberFormat::Q4_0);
+    /// let network = Network::load(Hyperparameters::read(&source)?, &weights, Ok)?;
+    /// // Of 4.5 bits a weight.
+    /// assert_eq!(network.embedding.bytes().len() * 8, 4096 * 256 * 9 / 2);
+    /// # Ok::<(), engine::EngineError>(())
+    /// ```
     #[must_use]
     pub fn new(source: &'a Source, format: NumberFormat) -> Self {
         Self {
@@ -228,6 +295,21 @@ fn requantize(matrix: StoredMatrix, format: NumberFormat) -> Result<StoredMatrix
 ///
 /// # Errors
 /// When its type cannot be dequantized here.
+///
+/// ```
+/// use harness_reference::gguf::GgmlType;
+/// use harness_reference::{Stored, TensorEntry, first_non_finite};
+///
+/// let entry = TensorEntry {
+///     name: "output_norm.weight".into(),
+///     ggml_type: GgmlType::F32,
+///     shape: vec![3],
+/// };
+/// let bytes = [1.0, f32::NAN, f32::INFINITY].map(f32::to_le_bytes).concat();
+/// let tensor = Stored { entry: &entry, bytes: bytes.into() };
+/// assert_eq!(first_non_finite(&tensor)?, Some(1));
+/// # Ok::<(), engine::EngineError>(())
+/// ```
 pub fn first_non_finite(tensor: &Stored<'_>) -> Result<Option<usize>, EngineError> {
     let values = dequantize(tensor)?;
     Ok(values.iter().position(|value| !value.is_finite()))

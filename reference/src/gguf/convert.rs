@@ -3,6 +3,29 @@
 use super::value::{Array, Value};
 
 /// A type that metadata values can be read as.
+///
+/// ```
+/// use harness_reference::gguf::{FromValue, Metadata, Mismatch, Value};
+///
+/// struct Percent(u32);
+///
+/// impl FromValue<'_> for Percent {
+///     const WANTED: &'static str = "a percentage";
+///
+///     fn from_value(value: &Value) -> Result<Self, Mismatch> {
+///         match u32::from_value(value)? {
+///             share @ 0..=100 => Ok(Self(share)),
+///             _ => Err(Mismatch::Range),
+///         }
+///     }
+/// }
+///
+/// let mut metadata = Metadata::new();
+/// metadata.set("share", 101u32);
+/// let why = metadata.get::<Percent>("share").map_err(|error| error.to_string()).err();
+/// let expected = "metadata key `share` is 101, which does not fit a percentage";
+/// assert_eq!(why.as_deref(), Some(expected));
+/// ```
 pub trait FromValue<'a>: Sized {
     /// What a value should be, for messages.
     const WANTED: &'static str;
@@ -11,10 +34,24 @@ pub trait FromValue<'a>: Sized {
     ///
     /// # Errors
     /// [`Mismatch`] when it is of another type or does not fit.
+    ///
+    /// ```
+    /// use harness_reference::gguf::{FromValue, Mismatch, Value};
+    ///
+    /// assert_eq!(u64::from_value(&Value::U8(7)), Ok(7));
+    /// assert_eq!(u64::from_value(&Value::I8(-7)), Err(Mismatch::Range));
+    /// ```
     fn from_value(value: &'a Value) -> Result<Self, Mismatch>;
 }
 
 /// Why a value cannot be read as some type.
+///
+/// ```
+/// use harness_reference::gguf::{FromValue, Mismatch, Value};
+///
+/// assert_eq!(f32::from_value(&Value::F64(1e300)), Err(Mismatch::Range));
+/// assert_eq!(i32::from_value(&Value::Bool(true)), Err(Mismatch::Type));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mismatch {
     /// It is of another type.

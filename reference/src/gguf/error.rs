@@ -5,6 +5,15 @@ use std::path::PathBuf;
 
 /// A file that cannot be read as GGUF. Positions count bytes from the start
 /// of the file.
+///
+/// ```
+/// use harness_reference::gguf::Header;
+///
+/// let why = Header::parse(b"GGUF").map_err(|error| error.to_string()).err();
+/// let expected = "file is truncated: the version at byte 4 needs 4 bytes but 0 are left; \
+///                 download it again";
+/// assert_eq!(why.as_deref(), Some(expected));
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum GgufError {
     /// The file cannot be opened or mapped.
@@ -123,6 +132,13 @@ pub enum GgufError {
 }
 
 /// A metadata value that was asked for and cannot be had.
+///
+/// ```
+/// use harness_reference::gguf::{Metadata, MetadataError};
+///
+/// let absent = Metadata::new().get::<u32>("llama.block_count");
+/// assert_eq!(absent, Err(MetadataError::Missing("llama.block_count".into())));
+/// ```
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MetadataError {
     /// There is no such key.

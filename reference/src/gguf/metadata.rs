@@ -7,6 +7,17 @@ use super::convert::{FromValue, Mismatch};
 use super::value::Value;
 
 /// Keys and values, in the order of the file.
+///
+/// ```
+/// use harness_reference::gguf::{Metadata, MetadataError};
+///
+/// let mut metadata = Metadata::new();
+/// metadata.set("llama.block_count", 5u32);
+/// // Converters disagree on the width of integers, so readers need not know it.
+/// assert_eq!(metadata.get::<usize>("llama.block_count"), Ok(5));
+/// let text = metadata.get::<&str>("llama.block_count");
+/// assert!(matches!(text, Err(MetadataError::WrongType { .. })));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Metadata {
     entries: Vec<(String, Value)>,
@@ -30,6 +41,17 @@ impl Metadata {
     }
 
     /// Sets `key`, in place if it exists, else at the end.
+    ///
+    /// ```
+    /// use harness_reference::gguf::Metadata;
+    ///
+    /// let mut metadata = Metadata::new();
+    /// metadata.set("general.architecture", "llama");
+    /// metadata.set("general.file_type", 1u32);
+    /// metadata.set("general.architecture", "qwen2");
+    /// let keys: Vec<&str> = metadata.iter().map(|(key, _)| key).collect();
+    /// assert_eq!(keys, ["general.architecture", "general.file_type"]);
+    /// ```
     pub fn set(&mut self, key: impl Into<String>, value: impl Into<Value>) {
         let (key, value) = (key.into(), value.into());
         match self.index.get(&key) {
@@ -54,6 +76,16 @@ impl Metadata {
     }
 
     /// Keys and values in the order of the file.
+    ///
+    /// ```
+    /// use harness_reference::gguf::Metadata;
+    ///
+    /// let mut metadata = Metadata::new();
+    /// metadata.set("llama.block_count", 5u32);
+    /// metadata.set("tokenizer.ggml.model", "gpt2");
+    /// let shape = metadata.iter().filter(|(key, _)| key.starts_with("llama."));
+    /// assert_eq!(shape.count(), 1);
+    /// ```
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> {
         self.entries
             .iter()
@@ -61,6 +93,15 @@ impl Metadata {
     }
 
     /// The value of `key`, whatever its type.
+    ///
+    /// ```
+    /// use harness_reference::gguf::{Metadata, Value};
+    ///
+    /// let mut metadata = Metadata::new();
+    /// metadata.set("llama.rope.freq_base", 10_000.0f32);
+    /// let shown = metadata.value("llama.rope.freq_base").map(Value::to_string);
+    /// assert_eq!(shown.as_deref(), Some("10000"));
+    /// ```
     #[must_use]
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.index.get(key).map(|&at| &self.entries[at].1)
@@ -72,6 +113,16 @@ impl Metadata {
     /// # Errors
     /// [`MetadataError`], telling a missing key from a value of another type
     /// and from a number that does not fit.
+    ///
+    /// ```
+    /// use harness_reference::gguf::{Metadata, MetadataError};
+    ///
+    /// let mut metadata = Metadata::new();
+    /// metadata.set("llama.block_count", -5i32);
+    /// let error = metadata.get::<u32>("llama.block_count");
+    /// assert!(matches!(error, Err(MetadataError::OutOfRange { .. })));
+    /// assert_eq!(metadata.get("llama.block_count"), Ok(-5i32));
+    /// ```
     pub fn get<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<T, MetadataError> {
         self.find(key)?
             .ok_or_else(|| MetadataError::Missing(key.into()))
@@ -81,6 +132,15 @@ impl Metadata {
     ///
     /// # Errors
     /// [`MetadataError`] as for `get`, except `Missing`.
+    ///
+    /// ```
+    /// use harness_reference::gguf::Metadata;
+    ///
+    /// let metadata = Metadata::new();
+    /// let alignment = metadata.find::<u32>("general.alignment")?.unwrap_or(32);
+    /// assert_eq!(alignment, 32);
+    /// # Ok::<(), harness_reference::gguf::MetadataError>(())
+    /// ```
     pub fn find<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<Option<T>, MetadataError> {
         let Some(value) = self.value(key) else {
             return Ok(None);

@@ -58,6 +58,17 @@ pub use value::{Array, Value};
 pub use write::{BodyWriter, WriteError, Writer};
 
 /// An open GGUF file: its checked header and its bytes.
+///
+/// ```
+/// use engine::ModelArtifact;
+/// use harness_reference::gguf::GgufFile;
+///
+/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let file = GgufFile::open(&model)?;
+/// let norm = file.tensor("output_norm.weight").ok_or("no norm")?;
+/// assert_eq!(file.data(norm).len(), 256 * size_of::<f32>());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct GgufFile {
     header: Header,
@@ -69,6 +80,14 @@ impl GgufFile {
     ///
     /// # Errors
     /// [`GgufError`] when it cannot be read or is malformed.
+    ///
+    /// ```
+    /// use engine::ModelArtifact;
+    /// use harness_reference::gguf::{GgufError, GgufFile};
+    ///
+    /// let old = ModelArtifact::embedded("old", b"ggjt, the format before GGUF");
+    /// assert!(matches!(GgufFile::open(&old), Err(GgufError::Magic(_))));
+    /// ```
     pub fn open(model: &ModelArtifact) -> Result<Self, GgufError> {
         let bytes = match &model.source {
             ArtifactSource::Path(path) => map(path).map_err(|source| GgufError::Io {
@@ -88,18 +107,51 @@ impl GgufFile {
     }
 
     /// Metadata.
+    ///
+    /// ```
+    /// use engine::ModelArtifact;
+    /// use harness_reference::gguf::GgufFile;
+    ///
+    /// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+    /// let file = GgufFile::open(&model)?;
+    /// assert_eq!(file.metadata().get::<&str>("general.architecture")?, "llama");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         self.header.metadata()
     }
 
     /// All tensors, in the order of the file.
+    ///
+    /// ```
+    /// use engine::ModelArtifact;
+    /// use harness_reference::gguf::GgufFile;
+    ///
+    /// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+    /// let file = GgufFile::open(&model)?;
+    /// let bytes: usize = file.tensors().iter().map(|tensor| file.data(tensor).len()).sum();
+    /// assert!(bytes < fixtures::MODEL.len());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn tensors(&self) -> &[TensorInfo] {
         self.header.tensors()
     }
 
     /// The tensor called `name`.
+    ///
+    /// ```
+    /// use engine::ModelArtifact;
+    /// use harness_reference::gguf::GgufFile;
+    ///
+    /// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+    /// let file = GgufFile::open(&model)?;
+    /// // Embedding and head are one matrix in this model.
+    /// assert!(file.tensor("token_embd.weight").is_some());
+    /// assert!(file.tensor("output.weight").is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.header.tensor(name)
@@ -109,6 +161,20 @@ impl GgufFile {
     ///
     /// # Panics
     /// When `tensor` comes from another file and lies outside this one.
+    ///
+    /// ```
+    /// use engine::ModelArtifact;
+    /// use harness_reference::gguf::GgufFile;
+    /// use harness_reference::quant::dequantize;
+    ///
+    /// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+    /// let file = GgufFile::open(&model)?;
+    /// let norm = file.tensor("output_norm.weight").ok_or("no norm")?;
+    /// let mut weights = [0.0; 256];
+    /// dequantize(norm.ggml_type, file.data(norm), &mut weights)?;
+    /// assert!(weights.iter().all(|weight| *weight > 0.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn data(&self, tensor: &TensorInfo) -> &[u8] {
         &self.bytes[tensor.range()]

@@ -19,6 +19,16 @@ const MAX_DEPTH: usize = 8;
 
 /// Everything in a GGUF file but the tensors' data, checked against the
 /// length of the file.
+///
+/// ```
+/// use harness_reference::gguf::Header;
+///
+/// let header = Header::parse(fixtures::MODEL)?;
+/// assert_eq!((header.version(), header.alignment()), (3, 32));
+/// assert_eq!(header.metadata().get::<usize>("llama.block_count")?, 5);
+/// assert_eq!(header.tensors().len(), 5 * 9 + 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Header {
     version: u32,
@@ -36,6 +46,14 @@ impl Header {
     ///
     /// # Errors
     /// [`GgufError`] for whatever the format forbids.
+    ///
+    /// ```
+    /// use harness_reference::gguf::{GgufError, Header};
+    ///
+    /// // Half a download.
+    /// let file = &fixtures::MODEL[..fixtures::MODEL.len() / 2];
+    /// assert!(matches!(Header::parse(file), Err(GgufError::TruncatedData { .. })));
+    /// ```
     pub fn parse(file: &[u8]) -> Result<Self, GgufError> {
         let mut cursor = Cursor::new(file);
         let version = read_version(&mut cursor)?;
@@ -81,6 +99,15 @@ impl Header {
     }
 
     /// The tensor called `name`.
+    ///
+    /// ```
+    /// use harness_reference::gguf::Header;
+    ///
+    /// let header = Header::parse(fixtures::MODEL)?;
+    /// let embedding = header.tensor("token_embd.weight").map(|tensor| &tensor.dims[..]);
+    /// assert_eq!(embedding, Some(&[256, 4096][..]));
+    /// # Ok::<(), harness_reference::gguf::GgufError>(())
+    /// ```
     #[must_use]
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.index.get(name).map(|&at| &self.tensors[at])

@@ -11,6 +11,16 @@ use super::{GgmlType, GgufError};
 pub(super) const MAX_DIMS: usize = 4;
 
 /// A tensor's shape, type and place.
+///
+/// ```
+/// use harness_reference::gguf::{GgmlType, Header};
+///
+/// let header = Header::parse(fixtures::MODEL)?;
+/// let gate = header.tensor("blk.0.ffn_gate.weight").ok_or("no gate")?;
+/// // From 256 features to 768.
+/// assert_eq!((&gate.dims[..], gate.ggml_type), (&[256, 768][..], GgmlType::F16));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
     /// Name, e.g. `blk.0.attn_q.weight`.
@@ -28,6 +38,16 @@ pub struct TensorInfo {
 
 impl TensorInfo {
     /// The data's bytes within the file.
+    ///
+    /// ```
+    /// use harness_reference::gguf::Header;
+    ///
+    /// let header = Header::parse(fixtures::MODEL)?;
+    /// let norm = header.tensor("output_norm.weight").ok_or("no norm")?;
+    /// let data = &fixtures::MODEL[norm.range()];
+    /// assert_eq!(data.len(), 256 * size_of::<f32>());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn range(&self) -> Range<usize> {
         self.range.clone()

@@ -6,6 +6,15 @@ macro_rules! ggml_types {
     ($($variant:ident = $id:literal $name:literal $block:literal $bytes:literal,)*) => {
         /// How the numbers of a tensor are stored: single values or blocks
         /// that share scales.
+        ///
+        /// ```
+        /// use harness_reference::gguf::GgmlType;
+        ///
+        /// // 32 numbers in 18 bytes: a scale in half precision, then four bits each.
+        /// let ty = GgmlType::Q4_0;
+        /// assert_eq!((ty.block_size(), ty.block_bytes()), (32, 18));
+        /// assert_eq!(ty.row_bytes(4096), Some(2304));
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[allow(missing_docs)] // The names are GGML's own.
         #[repr(u32)]
@@ -26,6 +35,13 @@ macro_rules! ggml_types {
             }
 
             /// GGML's name in lower case, e.g. `q4_k`.
+            ///
+            /// ```
+            /// use harness_reference::gguf::GgmlType;
+            ///
+            /// assert_eq!(GgmlType::Q4K.name(), "q4_k");
+            /// assert_eq!(format!("{:>6}", GgmlType::Q4K), "  q4_k");
+            /// ```
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
@@ -34,6 +50,14 @@ macro_rules! ggml_types {
             }
 
             /// Numbers in a block; the length of a row is a multiple of it.
+            ///
+            /// ```
+            /// use harness_reference::gguf::GgmlType;
+            ///
+            /// // K-quants need rows of multiples of 256 numbers.
+            /// let fits = |ty: &GgmlType| 320_usize.is_multiple_of(ty.block_size());
+            /// assert!(fits(&GgmlType::Q8_0) && !fits(&GgmlType::Q6K));
+            /// ```
             #[must_use]
             pub fn block_size(self) -> usize {
                 match self {
@@ -42,6 +66,14 @@ macro_rules! ggml_types {
             }
 
             /// Bytes of a block.
+            ///
+            /// ```
+            /// use harness_reference::gguf::GgmlType;
+            ///
+            /// let ty = GgmlType::Q6K;
+            /// let bits_per_weight = ty.block_bytes() as f64 * 8.0 / ty.block_size() as f64;
+            /// assert_eq!(bits_per_weight, 6.5625);
+            /// ```
             #[must_use]
             pub fn block_bytes(self) -> usize {
                 match self {
@@ -99,6 +131,13 @@ impl GgmlType {
 
     /// Bytes of a row of `len` numbers; `None` when `len` is no whole number
     /// of blocks or the bytes cannot be counted.
+    ///
+    /// ```
+    /// use harness_reference::gguf::GgmlType;
+    ///
+    /// assert_eq!(GgmlType::Q8_0.row_bytes(64), Some(2 * 34));
+    /// assert_eq!(GgmlType::Q8_0.row_bytes(65), None);
+    /// ```
     #[must_use]
     pub fn row_bytes(self, len: usize) -> Option<usize> {
         if !len.is_multiple_of(self.block_size()) {

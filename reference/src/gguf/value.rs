@@ -3,6 +3,14 @@
 use super::convert::Mismatch;
 
 /// A metadata value.
+///
+/// ```
+/// use harness_reference::gguf::{Array, Value};
+///
+/// assert_eq!(Value::from(7u32), Value::U32(7));
+/// let tokens = Array::String(vec!["a".into(), "b".into()]);
+/// assert_eq!(Value::from(tokens).to_string(), "[2 × string]");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // The variants are the format's own types.
 pub enum Value {
@@ -22,6 +30,16 @@ pub enum Value {
 }
 
 /// A metadata array; all of its elements are of one type.
+///
+/// ```
+/// use harness_reference::gguf::{Array, Metadata};
+///
+/// let mut metadata = Metadata::new();
+/// metadata.set("tokenizer.ggml.scores", vec![-1.5f32, -2.0]);
+/// let scores = metadata.get::<&Array>("tokenizer.ggml.scores")?;
+/// assert_eq!(scores, &Array::F32(vec![-1.5, -2.0]));
+/// # Ok::<(), harness_reference::gguf::MetadataError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // The variants are the format's own types.
 pub enum Array {
@@ -63,6 +81,13 @@ macro_rules! each_array {
 
 impl Array {
     /// Number of elements.
+    ///
+    /// ```
+    /// use harness_reference::gguf::Array;
+    ///
+    /// let nested = Array::Array(vec![Array::U8(vec![1, 2, 3])]);
+    /// assert_eq!(nested.len(), 1);
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         each_array!(self, items => items.len())

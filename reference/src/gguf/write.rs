@@ -13,6 +13,25 @@ const MAX_NAME: usize = 63;
 
 /// Writes a GGUF file (version 3) in one pass: declare every tensor, then
 /// [`begin`](Writer::begin) and hand over their data in the same order.
+///
+/// ```
+/// use harness_reference::gguf::{GgmlType, Header, Metadata, Writer};
+///
+/// let metadata = Metadata::new();
+/// let mut writer = Writer::new(&metadata);
+/// writer.declare("a", &[3], GgmlType::I8)?;
+/// writer.declare("b", &[2], GgmlType::I8)?;
+/// let mut body = writer.begin(Vec::new())?;
+/// body.tensor(&[1, 2, 3])?;
+/// body.tensor(&[4, 5])?;
+/// let file = body.finish()?;
+///
+/// // The second one begins at the next multiple of the alignment.
+/// let header = Header::parse(&file)?;
+/// let b = &header.tensors()[1];
+/// assert_eq!((b.offset, &file[b.range()]), (32, &[4, 5][..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Writer<'a> {
     metadata: &'a Metadata,
@@ -29,6 +48,18 @@ struct Declared {
 }
 
 /// A file that cannot be written.
+///
+/// ```
+/// use harness_reference::gguf::{GgmlType, Metadata, Writer};
+///
+/// let metadata = Metadata::new();
+/// let mut writer = Writer::new(&metadata);
+/// writer.declare("norm.weight", &[4], GgmlType::F32)?;
+/// let twice = writer.declare("norm.weight", &[4], GgmlType::F32);
+/// let why = twice.map_err(|error| error.to_string());
+/// assert_eq!(why, Err("tensor `norm.weight`: declared twice".into()));
+/// # Ok::<(), harness_reference::gguf::WriteError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The sink failed.
@@ -62,6 +93,15 @@ pub enum WriteError {
 
 impl<'a> Writer<'a> {
     /// A file with `metadata` and no tensors yet.
+    ///
+    /// ```
+    /// use harness_reference::gguf::{Metadata, Writer};
+    ///
+    /// // Nothing but the magic number, the version and two counts.
+    /// let empty = Writer::new(&Metadata::new()).begin(Vec::new())?.finish()?;
+    /// assert_eq!(empty.len(), 24);
+    /// # Ok::<(), harness_reference::gguf::WriteError>(())
+    /// ```
     #[must_use]
     pub fn new(metadata: &'a Metadata) -> Self {
         Self {
@@ -76,6 +116,18 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// [`WriteError::Tensor`] for a name that is taken or too long and for
     /// impossible shapes.
+    ///
+    /// ```
+    /// use harness_reference::gguf::{GgmlType, Metadata, WriteError, Writer};
+    ///
+    /// let metadata = Metadata::new();
+    /// let mut writer = Writer::new(&metadata);
+    /// // 64 inputs to 8 outputs: a row is two blocks of 32.
+    /// writer.declare("blk.0.ffn_up.weight", &[64, 8], GgmlType::Q4_0)?;
+    /// let half_a_block = writer.declare("blk.0.ffn_down.weight", &[16, 8], GgmlType::Q4_0);
+    /// assert!(matches!(half_a_block, Err(WriteError::Tensor { .. })));
+    /// # Ok::<(), WriteError>(())
+    /// ```
     pub fn declare(&mut self, name: &str, dims: &[u64], ty: GgmlType) -> Result<(), WriteError> {
         let fault = |why: String| WriteError::Tensor {
             name: name.into(),
@@ -109,6 +161,15 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// [`WriteError`] for a bad alignment in the metadata, and when the sink
     /// fails.
+    ///
+    /// ```
+    /// use harness_reference::gguf::{Metadata, WriteError, Writer};
+    ///
+    /// let mut metadata = Metadata::new();
+    /// metadata.set("general.alignment", 48u32);
+    /// let refused = Writer::new(&metadata).begin(Vec::new());
+    /// assert!(matches!(refused, Err(WriteError::Metadata { .. })));
+    /// ```
     pub fn begin<W: Write>(self, sink: W) -> Result<BodyWriter<W>, WriteError> {
         let alignment = self.alignment()?;
         let mut sink = Counted { sink, written: 0 };
@@ -167,6 +228,21 @@ impl<'a> Writer<'a> {
 }
 
 /// A file whose header is written and whose data is to follow.
+///
+/// ```
+/// use harness_reference::gguf::{GgmlType, Metadata, Writer};
+///
+/// let metadata = Metadata::new();
+/// let mut writer = Writer::new(&metadata);
+/// writer.declare("norm.weight", &[2], GgmlType::F32)?;
+/// let mut body = writer.begin(Vec::new())?;
+/// body.tensor(&[1.0f32, 0.5].map(f32::to_le_bytes).concat())?;
+/// let file = body.finish()?;
+/// // 1.0, 0.5, and what is missing to a multiple of 32 bytes.
+/// let data = &file[file.len() - 32..];
+/// assert_eq!(data[..8], [0, 0, 0x80, 0x3f, 0, 0, 0, 0x3f]);
+/// # Ok::<(), harness_reference::gguf::WriteError>(())
+/// ```
 #[derive(Debug)]
 pub struct BodyWriter<W> {
     sink: Counted<W>,
@@ -182,6 +258,19 @@ impl<W: Write> BodyWriter<W> {
     /// [`WriteError::Tensor`] when `data` has another length than the shape
     /// says, [`WriteError::Number`] when no tensor is left, and
     /// [`WriteError::Io`] when the sink fails.
+    ///
+    /// ```
+    /// use harness_reference::gguf::{GgmlType, Metadata, WriteError, Writer};
+    ///
+    /// let metadata = Metadata::new();
+    /// let mut writer = Writer::new(&metadata);
+    /// writer.declare("norm.weight", &[2], GgmlType::F32)?;
+    /// let mut body = writer.begin(Vec::new())?;
+    /// // Two numbers of four bytes.
+    /// assert!(matches!(body.tensor(&[0; 4]), Err(WriteError::Tensor { .. })));
+    /// assert!(body.tensor(&[0; 8]).is_ok());
+    /// # Ok::<(), WriteError>(())
+    /// ```
     pub fn tensor(&mut self, data: &[u8]) -> Result<(), WriteError> {
         let Some(tensor) = self.tensors.get(self.next) else {
             return Err(WriteError::Number {
@@ -210,6 +299,17 @@ impl<W: Write> BodyWriter<W> {
     /// # Errors
     /// [`WriteError::Number`] when data is missing, [`WriteError::Io`] when
     /// the sink fails.
+    ///
+    /// ```
+    /// use harness_reference::gguf::{GgmlType, Metadata, WriteError, Writer};
+    ///
+    /// let metadata = Metadata::new();
+    /// let mut writer = Writer::new(&metadata);
+    /// writer.declare("norm.weight", &[2], GgmlType::F32)?;
+    /// let without_data = writer.begin(Vec::new())?.finish();
+    /// assert!(matches!(without_data, Err(WriteError::Number { declared: 1, written: 0 })));
+    /// # Ok::<(), WriteError>(())
+    /// ```
     pub fn finish(mut self) -> Result<W, WriteError> {
         if self.next != self.tensors.len() {
             return Err(WriteError::Number {

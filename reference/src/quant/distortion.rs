@@ -5,6 +5,27 @@ use rayon::prelude::*;
 use super::PIECE;
 
 /// How far numbers have moved.
+///
+/// ```
+/// use engine::{ModelArtifact, NumberFormat};
+/// use harness_reference::gguf::GgufFile;
+/// use harness_reference::quant::file::{Plan, Recipe};
+///
+/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let file = GgufFile::open(&model)?;
+/// let recipe = Recipe {
+///     format: NumberFormat::Q8_0,
+///     output: None,
+///     token_embedding: None,
+///     pure: false,
+/// };
+/// Plan::new(&file, &recipe)?.write(std::io::sink(), |report| {
+///     let Some(error) = report.error else { return };
+///     // Eight bits: a step is 1/127 of the largest of a block.
+///     assert!(error.relative_rmse < 0.01 && error.cosine > 0.9999);
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Distortion {
     /// Root mean square of the differences over that of the numbers; 0 where

@@ -53,6 +53,27 @@ const KEPT: [&str; 25] = [
 ];
 
 /// What to store as what.
+///
+/// ```
+/// use engine::{ModelArtifact, NumberFormat};
+/// use harness_reference::gguf::GgufFile;
+/// use harness_reference::quant::file::{Plan, Recipe};
+///
+/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let file = GgufFile::open(&model)?;
+/// // The embedding, which is the head too, stays as it is.
+/// let recipe = Recipe {
+///     format: NumberFormat::Q8_0,
+///     output: None,
+///     token_embedding: Some(NumberFormat::F16),
+///     pure: false,
+/// };
+/// Plan::new(&file, &recipe)?.write(std::io::sink(), |tensor| {
+///     let kept = tensor.name == "token_embd.weight" || tensor.name.contains("norm");
+///     assert_eq!(tensor.error.is_none(), kept);
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe {
     /// The format of matrices.
@@ -66,6 +87,25 @@ pub struct Recipe {
 }
 
 /// A model file that cannot be made.
+///
+/// ```
+/// use engine::{ModelArtifact, NumberFormat};
+/// use harness_reference::gguf::{GgufFile, Metadata, Writer};
+/// use harness_reference::quant::file::{FileError, Plan, Recipe};
+///
+/// let mut metadata = Metadata::new();
+/// metadata.set("split.count", 3u32);
+/// let part = Writer::new(&metadata).begin(Vec::new())?.finish()?;
+/// let part = GgufFile::open(&ModelArtifact::embedded("part", part.leak()))?;
+/// let recipe = Recipe {
+///     format: NumberFormat::Q8_0,
+///     output: None,
+///     token_embedding: None,
+///     pure: false,
+/// };
+/// assert!(matches!(Plan::new(&part, &recipe), Err(FileError::Split(3))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// One of several files.
@@ -91,6 +131,27 @@ pub enum FileError {
 }
 
 /// What becomes of a tensor.
+///
+/// ```
+/// use engine::{ModelArtifact, NumberFormat};
+/// use harness_reference::gguf::GgufFile;
+/// use harness_reference::quant::file::{Plan, Recipe};
+///
+/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let file = GgufFile::open(&model)?;
+/// let recipe = Recipe {
+///     format: NumberFormat::Q8_0,
+///     output: None,
+///     token_embedding: None,
+///     pure: false,
+/// };
+/// let mut reports = Vec::new();
+/// Plan::new(&file, &recipe)?.write(std::io::sink(), |report| reports.push(report))?;
+/// let gate = reports.iter().find(|report| report.name == "blk.0.ffn_gate.weight");
+/// let gate = gate.ok_or("no gate")?;
+/// assert_eq!((gate.from.name(), gate.to.name(), gate.bits_per_weight), ("f16", "q8_0", 8.5));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorReport {
     /// Its name.
@@ -110,6 +171,25 @@ pub struct TensorReport {
 }
 
 /// What is to be done to every tensor of a file.
+///
+/// ```
+/// use engine::{ModelArtifact, NumberFormat};
+/// use harness_reference::gguf::GgufFile;
+/// use harness_reference::quant::file::{Plan, Recipe};
+///
+/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let file = GgufFile::open(&model)?;
+/// let recipe = Recipe {
+///     format: NumberFormat::Q8_0,
+///     output: None,
+///     token_embedding: None,
+///     pure: false,
+/// };
+/// let smaller = Plan::new(&file, &recipe)?.write(Vec::new(), |_| ())?;
+/// // 8.5 bits a weight in place of 16.
+/// assert!((0.5..0.6).contains(&(smaller.len() as f64 / fixtures::MODEL.len() as f64)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Plan<'a> {
     file: &'a GgufFile,
@@ -129,6 +209,24 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// [`FileError::Split`] for a part of a model, and [`FileError::Metadata`].
+    ///
+    /// ```
+    /// use engine::{ModelArtifact, NumberFormat};
+    /// use harness_reference::gguf::GgufFile;
+    /// use harness_reference::quant::file::{Plan, Recipe};
+    ///
+    /// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+    /// let file = GgufFile::open(&model)?;
+    /// let recipe = Recipe {
+    ///     format: NumberFormat::Q8_0,
+    ///     output: None,
+    ///     token_embedding: None,
+    ///     pure: false,
+    /// };
+    /// let plan = Plan::new(&file, &recipe)?;
+    /// assert_eq!(plan.tensors(), file.tensors().len());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(file: &'a GgufFile, recipe: &Recipe) -> Result<Self, FileError> {
         match file.metadata().find::<u64>("split.count")? {
             None | Some(0 | 1) => {}
@@ -151,6 +249,27 @@ impl<'a> Plan<'a> {
     }
 
     /// The first tensor that would be quantized a second time.
+    ///
+    /// ```
+    /// use engine::{ModelArtifact, NumberFormat};
+    /// use harness_reference::gguf::GgufFile;
+    /// use harness_reference::quant::file::{Plan, Recipe};
+    ///
+    /// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+    /// let file = GgufFile::open(&model)?;
+    /// let recipe = Recipe {
+    ///     format: NumberFormat::Q8_0,
+    ///     output: None,
+    ///     token_embedding: None,
+    ///     pure: false,
+    /// };
+    /// let smaller = Plan::new(&file, &recipe)?.write(Vec::new(), |_| ())?;
+    /// let smaller = GgufFile::open(&ModelArtifact::embedded("smaller", smaller.leak()))?;
+    /// let again = Recipe { format: NumberFormat::Q4_0, ..recipe };
+    /// assert!(Plan::new(&file, &again)?.quantized_twice().is_none());
+    /// assert!(Plan::new(&smaller, &again)?.quantized_twice().is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn quantized_twice(&self) -> Option<&TensorInfo> {
         let plain = [GgmlType::F32, GgmlType::F16, GgmlType::Bf16];
@@ -174,6 +293,29 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// [`FileError::Tensor`] for a type that is not read, and for NaN and other
     /// numbers that the new type has no room for; [`FileError::Write`].
+    ///
+    /// ```
+    /// use engine::{ModelArtifact, NumberFormat};
+    /// use harness_reference::gguf::GgufFile;
+    /// use harness_reference::quant::file::{Plan, Recipe};
+    ///
+    /// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+    /// let file = GgufFile::open(&model)?;
+    /// let recipe = Recipe {
+    ///     format: NumberFormat::Q8_0,
+    ///     output: None,
+    ///     token_embedding: None,
+    ///     pure: false,
+    /// };
+    /// let mut copied = 0;
+    /// let written = Plan::new(&file, &recipe)?.write(Vec::new(), |report| {
+    ///     copied += usize::from(report.error.is_none());
+    /// })?;
+    /// // Norms: two a block, and one before the head.
+    /// assert_eq!(copied, 5 * 2 + 1);
+    /// assert!(written.starts_with(b"GGUF"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn write<W: Write>(
         &self,
         sink: W,

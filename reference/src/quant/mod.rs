@@ -49,6 +49,15 @@ pub(crate) use round_trip::{fitting, ggml_type};
 const PIECE: usize = 1 << 15;
 
 /// Numbers that cannot be stored or read back.
+///
+/// ```
+/// use harness_reference::gguf::GgmlType;
+/// use harness_reference::quant::quantize;
+///
+/// let why = quantize(GgmlType::F16, &[1e6], 1, &mut [0; 2]).map_err(|error| error.to_string());
+/// let expected = "element 0 is 1000000; finite numbers up to ±65504 can be stored as f16";
+/// assert_eq!(why, Err(expected.into()));
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum QuantError {
     /// A type that is not read here.
@@ -97,6 +106,19 @@ pub enum QuantError {
 /// [`QuantError::Length`] when `out` is not as long as the bytes say, and
 /// [`QuantError::NotRead`] for GGML's integers, f64, and the types of less than
 /// four bits that need GGML's codebooks.
+///
+/// ```
+/// use harness_reference::gguf::GgmlType;
+/// use harness_reference::quant::dequantize;
+///
+/// // A scale in half precision, 0.5, then 32 signed bytes.
+/// let mut block = [0; 34];
+/// block[..4].copy_from_slice(&[0x00, 0x38, 3, 0xFC]);
+/// let mut numbers = [f32::NAN; 32];
+/// dequantize(GgmlType::Q8_0, &block, &mut numbers)?;
+/// assert_eq!(numbers[..3], [1.5, -2.0, 0.0]);
+/// # Ok::<(), harness_reference::quant::QuantError>(())
+/// ```
 pub fn dequantize(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(), QuantError> {
     let decode = decoder(ty).ok_or(QuantError::NotRead(ty))?;
     check_length(ty, bytes.len(), out.len())?;
@@ -118,6 +140,22 @@ pub fn dequantize(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(), Qua
 /// [`QuantError::Length`] when `out` is not as long as the result,
 /// [`QuantError::Value`] for NaN, infinities, and magnitudes beyond f16's
 /// largest, 65504, where f16 scales hold them, and [`QuantError::NotWritten`].
+///
+/// ```
+/// use harness_reference::gguf::GgmlType;
+/// use harness_reference::quant::{QuantError, quantize};
+///
+/// let mut row = [0.0; 32];
+/// row[1] = 127.0;
+/// let mut block = [0; 34];
+/// quantize(GgmlType::Q8_0, &row, row.len(), &mut block)?;
+/// // The scale is 1, 0x3C00 in half precision.
+/// assert_eq!(block[..4], [0x00, 0x3C, 0, 127]);
+///
+/// let two_rows_of_16 = quantize(GgmlType::Q8_0, &row, 16, &mut block);
+/// assert_eq!(two_rows_of_16, Err(QuantError::Row { numbers: 32, row: 16, block: 32 }));
+/// # Ok::<(), harness_reference::quant::QuantError>(())
+/// ```
 pub fn quantize(
     ty: GgmlType,
     values: &[f32],

@@ -61,6 +61,18 @@ pub(crate) fn fitting(ty: GgmlType, row: usize) -> GgmlType {
 /// # Errors
 /// [`QuantError::Row`] when the values are no whole rows, and
 /// [`QuantError::Value`] for numbers that the format has no room for.
+///
+/// ```
+/// use engine::NumberFormat;
+/// use harness_reference::quant::round_trip_rows;
+///
+/// // Codes from −7 to 7; the largest of a block sets its scale.
+/// let mut row = [0.0; 32];
+/// row[..3].copy_from_slice(&[7.0, 2.4, -2.6]);
+/// round_trip_rows(&mut row, 32, NumberFormat::Int4B32)?;
+/// assert_eq!(row[..3], [7.0, 2.0, -3.0]);
+/// # Ok::<(), harness_reference::quant::QuantError>(())
+/// ```
 pub fn round_trip_rows(
     values: &mut [f32],
     row: usize,

@@ -29,6 +29,20 @@ impl GgufTokenizer {
     /// # Errors
     /// [`TokenizerBuildError`] for algorithms and pre-tokenizers that are not
     /// known here, and for vocabularies that contradict themselves.
+    ///
+    /// ```
+    /// use engine::Tokenizer;
+    /// use harness_reference::gguf::Metadata;
+    /// use harness_reference::tokenizer::GgufTokenizer;
+    ///
+    /// let mut metadata = Metadata::new();
+    /// metadata.set("tokenizer.ggml.model", "gpt2");
+    /// metadata.set("tokenizer.ggml.tokens", ["h", "i", "hi"].map(String::from).to_vec());
+    /// metadata.set("tokenizer.ggml.merges", vec!["h i".to_owned()]);
+    /// let tokenizer = GgufTokenizer::from_metadata(&metadata)?;
+    /// assert_eq!(tokenizer.encode("hihh")?, [2, 0, 0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, TokenizerBuildError> {
         let model = metadata.get::<&str>(MODEL)?;
         match model {

@@ -6,6 +6,16 @@ use std::path::PathBuf;
 use crate::gguf::MetadataError;
 
 /// Metadata or files from which no tokenizer can be built.
+///
+/// ```
+/// use harness_reference::gguf::Metadata;
+/// use harness_reference::tokenizer::{GgufTokenizer, TokenizerBuildError};
+///
+/// let mut metadata = Metadata::new();
+/// metadata.set("tokenizer.ggml.model", "t5");
+/// let unigram = GgufTokenizer::from_metadata(&metadata);
+/// assert!(matches!(unigram, Err(TokenizerBuildError::Model { .. })));
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerBuildError {
     /// A key is missing or of the wrong type.

@@ -17,6 +17,18 @@ use super::{TokenType, TokenizerBuildError};
 /// Where the crate would drop text that the vocabulary cannot express, or put a
 /// token for the unknown in its place, this is an error, but for WordPiece, whose
 /// models were trained with such tokens.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use engine::Tokenizer;
+/// use harness_reference::tokenizer::HfTokenizer;
+///
+/// let tokenizer = HfTokenizer::open(Path::new("../fixtures/training"), 0)?;
+/// let ids = tokenizer.encode("it was")?;
+/// assert_eq!(tokenizer.token_bytes(ids[1])?, b" was");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct HfTokenizer {
     tokenizer: tokenizers::Tokenizer,
@@ -42,6 +54,18 @@ impl HfTokenizer {
     /// # Errors
     /// [`TokenizerBuildError`] when the file is missing, malformed, or of an
     /// algorithm other than byte-pair encoding and WordPiece.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use harness_reference::tokenizer::{HfTokenizer, TokenType};
+    ///
+    /// // An embedding with more rows than there are tokens.
+    /// let tokenizer = HfTokenizer::open(Path::new("../fixtures/training"), 4100)?;
+    /// assert_eq!(tokenizer.vocabulary_size(), 4100);
+    /// assert_eq!(tokenizer.token_type(4099)?, TokenType::Unused);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(folder: &Path, rows: usize) -> Result<Self, TokenizerBuildError> {
         Self::from_files(&Files::read(folder, rows)?)
     }
@@ -87,11 +111,35 @@ impl HfTokenizer {
     ///
     /// # Errors
     /// When the id is outside the vocabulary.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use engine::Tokenizer;
+    /// use harness_reference::tokenizer::{HfTokenizer, TokenType};
+    ///
+    /// let tokenizer = HfTokenizer::open(Path::new("../fixtures/training"), 0)?;
+    /// let ends = tokenizer.encode_with_special("<|end_of_text|>")?;
+    /// assert_eq!(tokenizer.token_type(ends[0])?, TokenType::Control);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn token_type(&self, id: TokenId) -> Result<TokenType, TokenizerError> {
         self.vocabulary.type_of(id)
     }
 
     /// Number of tokens.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use engine::Tokenizer;
+    /// use harness_reference::tokenizer::HfTokenizer;
+    ///
+    /// let tokenizer = HfTokenizer::open(Path::new("../fixtures/training"), 0)?;
+    /// let beyond = tokenizer.vocabulary_size() as u32;
+    /// assert!(tokenizer.token_bytes(beyond).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn vocabulary_size(&self) -> usize {
         self.vocabulary.len()

@@ -52,6 +52,18 @@ const SPACE: &str = "▁";
 ///
 /// # Errors
 /// [`TokenizerBuildError`] when the model brings none, or none that can be built.
+///
+/// ```
+/// use engine::ModelArtifact;
+/// use harness_reference::{Source, tokenizer};
+///
+/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let source = Source::open(&model)?;
+/// let tokenizer = tokenizer::open(&source)?;
+/// let ids = tokenizer.encode("Catherine was")?;
+/// assert_eq!(tokenizer.decode(&ids)?, "Catherine was");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn open(source: &Source) -> Result<Box<dyn Tokenizer>, TokenizerBuildError> {
     Ok(match source.folder() {
         None => Box::new(GgufTokenizer::from_metadata(source.metadata())?),
@@ -64,6 +76,18 @@ pub fn open(source: &Source) -> Result<Box<dyn Tokenizer>, TokenizerBuildError> 
 ///
 /// # Errors
 /// [`TokenizerBuildError`] when a folder brings no tokenizer, or a malformed one.
+///
+/// ```
+/// use engine::ModelArtifact;
+/// use harness_reference::{Source, tokenizer};
+///
+/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let source = Source::open(&model)?;
+/// let own = tokenizer::metadata(&source)?.ok_or("no name for it")?;
+/// assert_eq!(own.get::<&str>("tokenizer.ggml.model")?, "gpt2");
+/// assert!(own.value("general.architecture").is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn metadata(source: &Source) -> Result<Option<Metadata>, TokenizerBuildError> {
     match source.folder() {
         None => {
@@ -89,6 +113,19 @@ fn embedding_rows(source: &Source) -> usize {
 }
 
 /// A model's tokenizer.
+///
+/// ```
+/// use engine::Tokenizer;
+/// use harness_reference::gguf::Header;
+/// use harness_reference::tokenizer::GgufTokenizer;
+///
+/// let header = Header::parse(fixtures::MODEL)?;
+/// let tokenizer = GgufTokenizer::from_metadata(header.metadata())?;
+/// // Special tokens are text unless asked for.
+/// assert!(tokenizer.encode("<|end_of_text|>")?.len() > 1);
+/// assert_eq!(tokenizer.encode_with_special("<|end_of_text|>")?, [1]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct GgufTokenizer {
     vocabulary: Vocabulary,
@@ -122,11 +159,34 @@ impl GgufTokenizer {
     ///
     /// # Errors
     /// When the id is outside the vocabulary.
+    ///
+    /// ```
+    /// use harness_reference::gguf::Header;
+    /// use harness_reference::tokenizer::{GgufTokenizer, TokenType};
+    ///
+    /// let header = Header::parse(fixtures::MODEL)?;
+    /// let tokenizer = GgufTokenizer::from_metadata(header.metadata())?;
+    /// assert_eq!(tokenizer.token_type(0)?, TokenType::Control);
+    /// assert!(tokenizer.token_type(4096).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn token_type(&self, id: TokenId) -> Result<TokenType, TokenizerError> {
         self.vocabulary.type_of(id)
     }
 
     /// Number of tokens.
+    ///
+    /// ```
+    /// use engine::Tokenizer;
+    /// use harness_reference::gguf::Header;
+    /// use harness_reference::tokenizer::GgufTokenizer;
+    ///
+    /// let header = Header::parse(fixtures::MODEL)?;
+    /// let tokenizer = GgufTokenizer::from_metadata(header.metadata())?;
+    /// let last = tokenizer.vocabulary_size() as u32 - 1;
+    /// assert!(tokenizer.token_bytes(last).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn vocabulary_size(&self) -> usize {
         self.vocabulary.len()

@@ -12,6 +12,21 @@ pub(super) const TYPES: &str = "tokenizer.ggml.token_type";
 pub(super) const SCORES: &str = "tokenizer.ggml.scores";
 
 /// What a token is for, as GGUF tells.
+///
+/// ```
+/// use harness_reference::gguf::Metadata;
+/// use harness_reference::tokenizer::{GgufTokenizer, TokenType};
+///
+/// let mut metadata = Metadata::new();
+/// metadata.set("tokenizer.ggml.model", "llama");
+/// metadata.set("tokenizer.ggml.tokens", ["<s>", "a", "<0xE9>"].map(String::from).to_vec());
+/// metadata.set("tokenizer.ggml.scores", vec![0f32; 3]);
+/// metadata.set("tokenizer.ggml.token_type", vec![3i32, 1, 6]);
+/// let tokenizer = GgufTokenizer::from_metadata(&metadata)?;
+/// assert_eq!(tokenizer.token_type(0)?, TokenType::Control);
+/// assert_eq!(tokenizer.token_type(2)?, TokenType::Byte);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TokenType {
     /// The file does not say.

@@ -15,6 +15,15 @@ use crate::weights::StoredMatrix;
 const MOST_POSITIONS: usize = 1 << 24;
 
 /// Arguments that do not fit together.
+///
+/// ```
+/// use harness_reference::kernels::{Kernels, NormKind};
+///
+/// let kind = NormKind::Rms { epsilon: 1e-5 };
+/// let why = Kernels::best().norm(kind, &[1.0; 4], None, &mut [0.0; 6]);
+/// let why = why.map_err(|error| error.to_string());
+/// assert_eq!(why, Err("x: 6 elements instead of 4".into()));
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum KernelError {
     /// No such instruction set, or not on this processor.
@@ -64,6 +73,16 @@ pub(super) fn rows_of(what: &'static str, len: usize, width: usize) -> Result<us
 }
 
 /// A matrix `[rows, columns]` in a GGML type.
+///
+/// ```
+/// use harness_reference::gguf::GgmlType;
+/// use harness_reference::kernels::{Kernels, Matrix};
+///
+/// let rows: [f32; 4] = [1.0, 2.0, 3.0, 4.0];
+/// let matrix = Matrix::new(GgmlType::F32, 2, 2, rows.map(f32::to_le_bytes).concat())?;
+/// assert_eq!((matrix.rows(), matrix.columns()), (2, 2));
+/// # Ok::<(), harness_reference::kernels::KernelError>(())
+/// ```
 pub struct Matrix(pub(super) matrix::Matrix);
 
 impl Matrix {
@@ -74,6 +93,16 @@ impl Matrix {
     /// [`KernelError::Shape`] for a matrix without elements or with rows of no
     /// whole blocks, [`KernelError::Length`] when `bytes` is not as long as the
     /// shape says, and [`KernelError::Weights`] for types that are not read.
+    ///
+    /// ```
+    /// use harness_reference::gguf::GgmlType;
+    /// use harness_reference::kernels::{KernelError, Matrix};
+    ///
+    /// // Two rows of a block of 18 bytes.
+    /// assert!(Matrix::new(GgmlType::Q4_0, 2, 32, vec![0; 36]).is_ok());
+    /// let half_blocks = Matrix::new(GgmlType::Q4_0, 2, 16, vec![0; 18]);
+    /// assert!(matches!(half_blocks, Err(KernelError::Shape(_))));
+    /// ```
     pub fn new(
         ggml_type: GgmlType,
         rows: usize,
@@ -116,6 +145,29 @@ impl Matrix {
 /// Keys and values of one key/value head, in rows of several heads.
 ///
 /// The rows are a ring: position `p` is in row `p mod rows`.
+///
+/// ```
+/// use engine::NumberFormat;
+/// use harness_reference::kernels::{Head, Kernels};
+///
+/// let values = [1f32, 2.0, 3.0, 6.0].map(f32::to_le_bytes).concat();
+/// let head = Head {
+///     format: NumberFormat::F32,
+///     keys: &[0; 16],
+///     values: &values,
+///     width: 2,
+///     column: 0,
+///     dim: 2,
+///     scale: 1.0,
+///     softcap: None,
+///     window: None,
+/// };
+/// let mut out = [0.0; 2];
+/// // The query at position 1 sees both rows, and keys of zero weigh them alike.
+/// Kernels::best().attend(&head, 1, &[1.0, 1.0], &mut out)?;
+/// assert_eq!(out, [2.0, 4.0]);
+/// # Ok::<(), harness_reference::kernels::KernelError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
     /// f32, f16, or q8_0 as in GGML.

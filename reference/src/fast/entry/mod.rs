@@ -32,6 +32,18 @@ pub use crate::hyperparameters::{Activation, NormKind, Pairing};
 pub use arguments::{Head, KernelError, Matrix};
 
 /// The kernels of one instruction set.
+///
+/// ```
+/// use harness_reference::kernels::Kernels;
+///
+/// // What a function computes does not depend on the processor but for rounding.
+/// for name in Kernels::available() {
+///     let mut x = [0.0, 1e9];
+///     Kernels::named(name)?.softcap(&mut x, 30.0);
+///     assert_eq!(x, [0.0, 30.0]);
+/// }
+/// # Ok::<(), harness_reference::kernels::KernelError>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Kernels {
     isa: Isa,
@@ -41,12 +53,24 @@ pub struct Kernels {
 impl Kernels {
     /// Names of the instruction sets that this processor has, best first:
     /// `avx512`, `avx2`, `neon`, `portable`.
+    ///
+    /// ```
+    /// use harness_reference::kernels::Kernels;
+    ///
+    /// assert_eq!(Kernels::available().last(), Some(&"portable"));
+    /// ```
     #[must_use]
     pub fn available() -> Vec<&'static str> {
         Isa::available().into_iter().map(Isa::name).collect()
     }
 
     /// The first of those, which the engine takes by itself.
+    ///
+    /// ```
+    /// use harness_reference::kernels::Kernels;
+    ///
+    /// assert_eq!(Kernels::best().name(), Kernels::available()[0]);
+    /// ```
     #[must_use]
     pub fn best() -> Self {
         Self::of(Isa::available()[0])
@@ -56,6 +80,14 @@ impl Kernels {
     ///
     /// # Errors
     /// [`KernelError::Unavailable`].
+    ///
+    /// ```
+    /// use harness_reference::kernels::{KernelError, Kernels};
+    ///
+    /// assert_eq!(Kernels::named("portable")?.name(), "portable");
+    /// assert!(matches!(Kernels::named("mmx"), Err(KernelError::Unavailable { .. })));
+    /// # Ok::<(), KernelError>(())
+    /// ```
     pub fn named(name: &str) -> Result<Self> {
         let available = Isa::available();
         let isa = available.into_iter().find(|isa| isa.name() == name);
@@ -81,6 +113,18 @@ impl Kernels {
     /// # Errors
     /// [`KernelError::Length`], and [`KernelError::Shape`] for a row that is
     /// not there.
+    ///
+    /// ```
+    /// use harness_reference::gguf::GgmlType;
+    /// use harness_reference::kernels::{Kernels, Matrix};
+    ///
+    /// let rows: [f32; 4] = [1.0, 2.0, 3.0, 4.0];
+    /// let matrix = Matrix::new(GgmlType::F32, 2, 2, rows.map(f32::to_le_bytes).concat())?;
+    /// let mut row = [0.0; 2];
+    /// Kernels::best().decode_row(&matrix, 1, &mut row)?;
+    /// assert_eq!(row, [3.0, 4.0]);
+    /// # Ok::<(), harness_reference::kernels::KernelError>(())
+    /// ```
     pub fn decode_row(&self, matrix: &Matrix, row: usize, out: &mut [f32]) -> Result<()> {
         check("out", out.len(), matrix.columns())?;
         if row >= matrix.rows() {
@@ -100,6 +144,19 @@ impl Kernels {
     ///
     /// # Errors
     /// [`KernelError::Length`].
+    ///
+    /// ```
+    /// use harness_reference::gguf::GgmlType;
+    /// use harness_reference::kernels::{Kernels, Matrix};
+    ///
+    /// let rows: [f32; 4] = [1.0, 2.0, 3.0, 4.0];
+    /// let matrix = Matrix::new(GgmlType::F32, 2, 2, rows.map(f32::to_le_bytes).concat())?;
+    /// // Two tokens, of two features each.
+    /// let mut out = [0.0; 4];
+    /// Kernels::best().product(&matrix, &[1.0, 0.0, 1.0, 1.0], &mut out)?;
+    /// assert_eq!(out, [1.0, 3.0, 3.0, 7.0]);
+    /// # Ok::<(), harness_reference::kernels::KernelError>(())
+    /// ```
     pub fn product(&self, matrix: &Matrix, x: &[f32], out: &mut [f32]) -> Result<()> {
         let (rows, columns) = (matrix.rows(), matrix.columns());
         let tokens = rows_of("x", x.len(), columns)?;
@@ -150,6 +207,17 @@ impl Kernels {
     ///
     /// # Errors
     /// [`KernelError::Length`], and [`KernelError::Shape`] without features.
+    ///
+    /// ```
+    /// use harness_reference::kernels::{Kernels, NormKind};
+    ///
+    /// // Mean 2 and deviation 1.
+    /// let mut x = [1.0, 3.0];
+    /// let kind = NormKind::Layer { epsilon: 0.0 };
+    /// Kernels::best().norm(kind, &[10.0, 10.0], Some(&[0.5, 0.5]), &mut x)?;
+    /// assert_eq!(x, [-9.5, 10.5]);
+    /// # Ok::<(), harness_reference::kernels::KernelError>(())
+    /// ```
     pub fn norm(
         &self,
         kind: NormKind,
@@ -183,6 +251,16 @@ impl Kernels {
     /// # Errors
     /// [`KernelError::Length`], and [`KernelError::Shape`] for more pairs than
     /// a head has.
+    ///
+    /// ```
+    /// use harness_reference::kernels::{Kernels, Pairing};
+    ///
+    /// // One pair in a head of four dimensions; the others stay.
+    /// let mut x = [3.0, 4.0, 5.0, 6.0];
+    /// Kernels::best().rotate(Pairing::Neighbours, &mut x, 4, &[0.0], &[1.0])?;
+    /// assert_eq!(x, [-4.0, 3.0, 5.0, 6.0]);
+    /// # Ok::<(), harness_reference::kernels::KernelError>(())
+    /// ```
     pub fn rotate(
         &self,
         pairing: Pairing,
@@ -224,6 +302,29 @@ impl Kernels {
     /// # Errors
     /// [`KernelError::Length`], and [`KernelError::Shape`] for a head that is
     /// not in the rows, in no format of caches, or without what is seen.
+    ///
+    /// ```
+    /// use engine::NumberFormat;
+    /// use harness_reference::kernels::{Head, Kernels};
+    ///
+    /// let values = [1f32, 2.0, 3.0, 6.0].map(f32::to_le_bytes).concat();
+    /// let head = Head {
+    ///     format: NumberFormat::F32,
+    ///     keys: &[0; 16],
+    ///     values: &values,
+    ///     width: 2,
+    ///     column: 0,
+    ///     dim: 2,
+    ///     scale: 1.0,
+    ///     softcap: None,
+    ///     window: Some(1),
+    /// };
+    /// let mut out = [0.0; 2];
+    /// // A window of one: a token sees itself only.
+    /// Kernels::best().attend(&head, 1, &[1.0, 1.0], &mut out)?;
+    /// assert_eq!(out, [3.0, 6.0]);
+    /// # Ok::<(), harness_reference::kernels::KernelError>(())
+    /// ```
     pub fn attend(
         &self,
         head: &Head<'_>,
@@ -270,6 +371,15 @@ impl Kernels {
     ///
     /// # Errors
     /// [`KernelError::Length`].
+    ///
+    /// ```
+    /// use harness_reference::kernels::{Activation, Kernels};
+    ///
+    /// let mut up = [2.0, 2.0];
+    /// Kernels::best().activate(Activation::Silu, Some(&[0.0, 100.0]), &mut up)?;
+    /// assert_eq!(up, [0.0, 200.0]);
+    /// # Ok::<(), harness_reference::kernels::KernelError>(())
+    /// ```
     pub fn activate(
         &self,
         activation: Activation,
@@ -295,6 +405,15 @@ impl Kernels {
     }
 
     /// `x = cap · tanh(x / cap)`.
+    ///
+    /// ```
+    /// use harness_reference::kernels::Kernels;
+    ///
+    /// let mut logits = [1.0, -1e6];
+    /// Kernels::best().softcap(&mut logits, 30.0);
+    /// assert!((logits[0] - 30.0 * (1f32 / 30.0).tanh()).abs() < 1e-4);
+    /// assert_eq!(logits[1], -30.0);
+    /// ```
     pub fn softcap(&self, x: &mut [f32], cap: f32) {
         // SAFETY: the kernel takes any slice.
         unsafe { (self.table.softcap)(x, cap) };
