@@ -8,83 +8,24 @@
 //! values and down projections finer: every other matrix has the type asked
 //! for.
 
+mod recipe;
+
 use std::io::Write;
 
 use engine::NumberFormat;
 
-pub use super::distortion::Distortion;
-use super::{QuantError, core_ml, dequantize, fitting, ggml_type, quantize, round_trip_rows};
+use super::{QuantError, core_ml, dequantize, quantize, round_trip_rows};
 use crate::gguf::{GgmlType, GgufFile, Metadata, TensorInfo, WriteError, Writer};
+use recipe::{Step, file_type, step};
+
+pub use super::distortion::Distortion;
+pub use recipe::Recipe;
 
 /// Keys that describe how the weights are stored.
 const FILE_TYPE: &str = "general.file_type";
 const QUANTIZATION_VERSION: &str = "general.quantization_version";
 /// GGML's block layouts have been the same since version 2.
 const VERSION: u32 = 2;
-
-/// Parts of names of matrices that are never quantized, from
-/// `tensor_allows_quantization` in llama.cpp.
-const KEPT: [&str; 25] = [
-    "_norm.weight",
-    "ffn_gate_inp.weight",
-    "altup",
-    "laurel",
-    "per_layer_model_proj",
-    "position_embd",
-    "token_types.weight",
-    "ssm_conv1d",
-    "shortconv.conv.weight",
-    "indexer.k_proj.weight",
-    "indexer.q_proj.weight",
-    "attn_rel_b.weight",
-    "time_mix_first.weight",
-    "time_mix_w0.weight",
-    "time_mix_w1.weight",
-    "time_mix_w2.weight",
-    "time_mix_v0.weight",
-    "time_mix_v1.weight",
-    "time_mix_v2.weight",
-    "time_mix_a0.weight",
-    "time_mix_a1.weight",
-    "time_mix_a2.weight",
-    "time_mix_g1.weight",
-    "time_mix_g2.weight",
-    "time_mix_decay_w",
-];
-
-/// What to store as what.
-///
-/// ```
-/// use engine::{ModelArtifact, NumberFormat};
-/// use harness_reference::gguf::GgufFile;
-/// use harness_reference::quant::file::{Plan, Recipe};
-///
-/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
-/// let file = GgufFile::open(&model)?;
-/// // The embedding, which is the head too, stays as it is.
-/// let recipe = Recipe {
-///     format: NumberFormat::Q8_0,
-///     output: None,
-///     token_embedding: Some(NumberFormat::F16),
-///     pure: false,
-/// };
-/// Plan::new(&file, &recipe)?.write(std::io::sink(), |tensor| {
-///     let kept = tensor.name == "token_embd.weight" || tensor.name.contains("norm");
-///     assert_eq!(tensor.error.is_none(), kept);
-/// })?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Recipe {
-    /// The format of matrices.
-    pub format: NumberFormat,
-    /// The format of the head, `output.weight`.
-    pub output: Option<NumberFormat>,
-    /// The format of the embedding, `token_embd.weight`.
-    pub token_embedding: Option<NumberFormat>,
-    /// Whether head and embedding have the format of the other matrices.
-    pub pure: bool,
-}
 
 /// A model file that cannot be made.
 ///
@@ -195,13 +136,6 @@ pub struct Plan<'a> {
     file: &'a GgufFile,
     metadata: Metadata,
     steps: Vec<Step>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Copy,
-    Store(GgmlType),
-    Simulate(NumberFormat),
 }
 
 impl<'a> Plan<'a> {
@@ -364,60 +298,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-impl Step {
-    fn stored(self, tensor: &TensorInfo) -> GgmlType {
-        match self {
-            Step::Copy => tensor.ggml_type,
-            Step::Store(ty) => ty,
-            Step::Simulate(_) => GgmlType::F16,
-        }
-    }
-}
-
-/// What `recipe` makes of `tensor` in a model whose head is the embedding if
-/// `tied`.
-fn step(tensor: &TensorInfo, recipe: &Recipe, tied: bool) -> Step {
-    let matrix = tensor.dims.iter().skip(1).any(|&dim| dim > 1);
-    let weight = tensor.name.ends_with("weight") && !is_table(tensor.ggml_type);
-    if !matrix || !weight || KEPT.iter().any(|part| tensor.name.contains(part)) {
-        return Step::Copy;
-    }
-    let embedding = tensor.name == "token_embd.weight";
-    let head = tensor.name == "output.weight" || embedding && tied;
-    let own = if embedding {
-        recipe.token_embedding
-    } else {
-        None
-    }
-    .or(if head { recipe.output } else { None });
-    let format = own.unwrap_or(match recipe.format {
-        format if !head || recipe.pure => format,
-        // Wider formats are as fine; the schemes of Core ML are their own.
-        format @ (NumberFormat::F32
-        | NumberFormat::F16
-        | NumberFormat::Bf16
-        | NumberFormat::Q8_0
-        | NumberFormat::Palette4G16
-        | NumberFormat::Int4B32) => format,
-        _ => NumberFormat::Q6K,
-    });
-    match ggml_type(format) {
-        None => Step::Simulate(format),
-        Some(ty) => match fitting(ty, row(tensor)) {
-            same if same == tensor.ggml_type => Step::Copy,
-            ty => Step::Store(ty),
-        },
-    }
-}
-
-/// Whether a tensor of type `ty` holds something else than weights.
-fn is_table(ty: GgmlType) -> bool {
-    matches!(
-        ty,
-        GgmlType::I8 | GgmlType::I16 | GgmlType::I32 | GgmlType::I64 | GgmlType::F64
-    )
-}
-
 fn report(tensor: &TensorInfo, step: Step, error: Option<Distortion>) -> TensorReport {
     let to = step.stored(tensor);
     let stored_bits = to.block_bytes() as f64 * 8.0 / to.block_size() as f64;
@@ -453,27 +333,4 @@ fn numbers(tensor: &TensorInfo) -> usize {
 /// Numbers in a row of `tensor`.
 fn row(tensor: &TensorInfo) -> usize {
     tensor.dims.first().map_or(1, |&dim| dim as usize)
-}
-
-/// llama.cpp's number for a file whose matrices are mostly of `format`
-/// (`llama_ftype` in llama.h); simulated schemes are stored as f16.
-fn file_type(format: NumberFormat) -> u32 {
-    match format {
-        NumberFormat::F32 => 0,
-        NumberFormat::F16 | NumberFormat::Palette4G16 | NumberFormat::Int4B32 => 1,
-        NumberFormat::Q4_0 => 2,
-        NumberFormat::Q4_1 => 3,
-        NumberFormat::Q8_0 => 7,
-        NumberFormat::Q5_0 => 8,
-        NumberFormat::Q5_1 => 9,
-        NumberFormat::Q2K => 10,
-        // Of the mixtures of K-quants, the `_S`.
-        NumberFormat::Q3K => 11,
-        NumberFormat::Q4K => 14,
-        NumberFormat::Q5K => 16,
-        NumberFormat::Q6K => 18,
-        NumberFormat::Iq4Nl => 25,
-        NumberFormat::Iq4Xs => 30,
-        NumberFormat::Bf16 => 32,
-    }
 }
