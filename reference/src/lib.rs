@@ -47,6 +47,20 @@ use engine::{
 
 pub use fast::entry as kernels;
 /// What decoders are made of, for engines that compute them elsewhere.
+///
+/// ```
+/// use engine::{ModelArtifact, NumberFormat};
+/// use harness_reference::Source;
+/// use harness_reference::decoder::{Hyperparameters, Network, Weights};
+///
+/// let source = Source::open(&ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL))?;
+/// let shape = Hyperparameters::read(&source)?;
+/// let weights = Weights::new(&source, NumberFormat::F32);
+/// // An engine takes each matrix to its device; here it is measured.
+/// let network = Network::load(shape, &weights, |matrix| Ok(matrix.bytes().len()))?;
+/// assert_eq!(network.blocks[0].gate.as_ref().map(|gate| gate.weight), Some(768 * 256 * 2));
+/// # Ok::<(), engine::EngineError>(())
+/// ```
 pub mod decoder {
     pub use crate::hyperparameters::{Activation, Hyperparameters, Layer, NormKind, Pairing};
     pub use crate::network::{Block, Linear, Network, Norm};

@@ -101,6 +101,15 @@ impl GgufFile {
     }
 
     /// Everything but the data.
+    ///
+    /// ```
+    /// use engine::ModelArtifact;
+    /// use harness_reference::gguf::GgufFile;
+    ///
+    /// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+    /// assert_eq!(GgufFile::open(&model)?.header().version(), 3);
+    /// # Ok::<(), harness_reference::gguf::GgufError>(())
+    /// ```
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header

@@ -7,6 +7,26 @@
 //! mixtures of `llama-quantize`, which for K-quants and IQ4 stores some layers'
 //! values and down projections finer: every other matrix has the type asked
 //! for.
+//!
+//! ```
+//! use engine::{ModelArtifact, NumberFormat};
+//! use harness_reference::gguf::GgufFile;
+//! use harness_reference::quant::file::{Plan, Recipe};
+//!
+//! let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+//! let file = GgufFile::open(&model)?;
+//! let recipe = Recipe {
+//!     format: NumberFormat::Int4B32,
+//!     output: None,
+//!     token_embedding: None,
+//!     pure: false,
+//! };
+//! // GGUF has no type for Core ML's schemes: values pass through them into f16.
+//! Plan::new(&file, &recipe)?.write(std::io::sink(), |tensor| {
+//!     assert_eq!(tensor.simulated.is_some(), !tensor.name.contains("norm"));
+//! })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod recipe;
 
