@@ -10,6 +10,18 @@ use crate::spec::Specification;
 const KEY: &str = "harness.config";
 
 /// What `scripts/convert_coreml.py` knew of its source.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use harness_coreml::Package;
+///
+/// let package = Package::open(Path::new("tests/packages/tiny-fp16.mlpackage"))?;
+/// let config = package.config()?.ok_or("not of our converter")?;
+/// assert_eq!((config.model.layers, config.model.vocab), (2, 259));
+/// assert_eq!(config.scheme.name(), "fp16");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Deserialize)]
 pub struct Config {
     /// Layers, heads, vocabulary, context.
@@ -22,6 +34,17 @@ pub struct Config {
 }
 
 /// Storage of matrices.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use harness_coreml::{Package, Scheme};
+///
+/// let package = Package::open(Path::new("tests/packages/tiny-multi.mlpackage"))?;
+/// let scheme = package.config()?.map(|config| config.scheme);
+/// assert_eq!(scheme, Some(Scheme::Palette4G16));
+/// # Ok::<(), harness_coreml::PackageError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Scheme {
     /// Half precision.
@@ -41,8 +64,7 @@ pub enum Scheme {
 impl Scheme {
     /// The number format with the same noise. Q8_0 is `int8-b32` by another name:
     /// 32 codes from −127 to 127 under an f16 scale.
-    #[must_use]
-    pub fn format(self) -> NumberFormat {
+    pub(crate) fn format(self) -> NumberFormat {
         match self {
             Scheme::Fp16 => NumberFormat::F16,
             Scheme::Palette4G16 => NumberFormat::Palette4G16,
@@ -52,6 +74,13 @@ impl Scheme {
     }
 
     /// Name in options and records.
+    ///
+    /// ```
+    /// use harness_coreml::Scheme;
+    ///
+    /// // As the options of the converter and `weights=` of the reference have it.
+    /// assert_eq!(Scheme::Int4B32.name(), "int4-b32");
+    /// ```
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -4,6 +4,16 @@ use std::io;
 use std::path::PathBuf;
 
 /// A package that cannot be read or is not sound.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use harness_coreml::Package;
+///
+/// // A folder that is no package.
+/// let error = Package::open(Path::new("tests/packages")).err();
+/// assert!(error.is_some_and(|error| error.to_string().contains("Manifest.json")));
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
     /// A file cannot be read.

@@ -21,6 +21,20 @@ pub(crate) const ID: &str = "coreml-interp";
 ///
 /// Every operation computes in f32 and its result is rounded to the type that
 /// the program declares, unless `precision=f32` leaves the rounding out.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use engine::{Engine, EngineSpec, ModelArtifact, Want};
+/// use harness_coreml::Interpreter;
+///
+/// let model = ModelArtifact::from_path(Path::new("tests/packages/tiny-fp16.mlpackage"))?;
+/// let spec: EngineSpec = "coreml-interp:precision=f32".parse()?;
+/// let model = Interpreter.open(&model, &spec.options)?;
+/// let logits = model.session()?.extend(&[1, 2, 3], Want::All)?;
+/// assert_eq!((logits.rows(), logits.vocab()), (3, 259));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Interpreter;
 

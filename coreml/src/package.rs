@@ -17,6 +17,17 @@ const MOST_MANIFEST_BYTES: u64 = 1 << 20;
 const MODEL_PATH: &str = "@model_path/";
 
 /// A model: its specification and its weights.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use harness_coreml::{Package, Summary};
+///
+/// let package = Package::open(Path::new("tests/packages/tiny-multi.mlpackage"))?;
+/// assert!(package.vocabulary.is_some());
+/// assert_eq!(Summary::new(&package).functions.len(), 3);
+/// # Ok::<(), harness_coreml::PackageError>(())
+/// ```
 #[derive(Debug)]
 pub struct Package {
     /// What it says.
@@ -49,6 +60,21 @@ impl Package {
     /// # Errors
     /// [`PackageError`] for files that cannot be read, a manifest that leads
     /// nowhere, and a specification that is none of an ML Program.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use harness_coreml::{Package, PackageError};
+    ///
+    /// // The model file alone does as well: its weights lie beside it.
+    /// let folder = Path::new("tests/packages/tiny-fp16.mlpackage");
+    /// let model = folder.join("Data/com.apple.CoreML/model.mlmodel");
+    /// assert!(Package::open(&model)?.vocabulary.is_none());
+    ///
+    /// let gguf = Package::open(Path::new("tests/packages/tiny.gguf"));
+    /// assert!(matches!(gguf, Err(PackageError::Specification(_))));
+    /// # Ok::<(), harness_coreml::PackageError>(())
+    /// ```
     pub fn open(path: &Path) -> Result<Self, PackageError> {
         let (model, vocabulary) = match path.is_dir() {
             true => items(path)?,
@@ -83,6 +109,17 @@ impl Package {
     ///
     /// # Errors
     /// Those of the manifest.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use harness_coreml::Package;
+    ///
+    /// let path = Package::vocabulary(Path::new("tests/packages/tiny-fp16.mlpackage"))?;
+    /// assert!(path.is_some_and(|path| path.ends_with("vocabulary.gguf")));
+    /// assert!(Package::vocabulary(Path::new("tests/packages/tiny-apple.mlpackage"))?.is_none());
+    /// # Ok::<(), harness_coreml::PackageError>(())
+    /// ```
     pub fn vocabulary(path: &Path) -> Result<Option<PathBuf>, PackageError> {
         match path.is_dir() {
             true => Ok(items(path)?.1),
@@ -94,6 +131,17 @@ impl Package {
     ///
     /// # Errors
     /// [`PackageError::Specification`] when the note is damaged.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use harness_coreml::Package;
+    ///
+    /// let ours = Package::open(Path::new("tests/packages/tiny-fp16.mlpackage"))?;
+    /// let apples = Package::open(Path::new("tests/packages/tiny-apple.mlpackage"))?;
+    /// assert!(ours.config()?.is_some() && apples.config()?.is_none());
+    /// # Ok::<(), harness_coreml::PackageError>(())
+    /// ```
     pub fn config(&self) -> Result<Option<Config>, PackageError> {
         Config::read(&self.specification)
     }

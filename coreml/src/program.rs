@@ -7,48 +7,47 @@ use crate::weights::Blob;
 
 /// The functions of a model, by name.
 #[derive(Clone, Debug, Default)]
-pub struct Program {
+pub(crate) struct Program {
     /// `main`, or several.
-    pub functions: BTreeMap<String, Function>,
+    pub(crate) functions: BTreeMap<String, Function>,
 }
 
 /// One function: inputs, operations in order of execution, outputs.
 #[derive(Clone, Debug)]
-pub struct Function {
+pub(crate) struct Function {
     /// Set of operations it is written for, e.g. `CoreML8`.
-    pub opset: String,
+    pub(crate) opset: String,
     /// Tensors that a caller passes.
-    pub inputs: Vec<Port>,
+    pub(crate) inputs: Vec<Port>,
     /// Tensors that live on between calls.
-    pub states: Vec<Port>,
+    pub(crate) states: Vec<Port>,
     /// Its operations.
-    pub operations: Vec<Operation>,
+    pub(crate) operations: Vec<Operation>,
     /// Names of the values it answers.
-    pub outputs: Vec<String>,
+    pub(crate) outputs: Vec<String>,
 }
 
 /// A named value and its type.
 #[derive(Clone, Debug)]
-pub struct Port {
+pub(crate) struct Port {
     /// Name, unique in its function.
-    pub name: String,
+    pub(crate) name: String,
     /// Type.
-    pub ty: TensorType,
+    pub(crate) ty: TensorType,
 }
 
 /// Element type and extents; those unknown before a call are `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorType {
+pub(crate) struct TensorType {
     /// Element type.
-    pub dtype: DataType,
+    pub(crate) dtype: DataType,
     /// Extents, outermost first.
-    pub shape: Vec<Option<usize>>,
+    pub(crate) shape: Vec<Option<usize>>,
 }
 
 impl TensorType {
     /// The extents, when all are known.
-    #[must_use]
-    pub fn fixed(&self) -> Option<Vec<usize>> {
+    pub(crate) fn fixed(&self) -> Option<Vec<usize>> {
         self.shape.iter().copied().collect()
     }
 
@@ -61,24 +60,24 @@ impl TensorType {
 
 /// One operation.
 #[derive(Clone, Debug)]
-pub struct Operation {
+pub(crate) struct Operation {
     /// What it does, e.g. `matmul`.
-    pub kind: String,
+    pub(crate) kind: String,
     /// Its own name, for messages.
-    pub name: String,
+    pub(crate) name: String,
     /// Operands by parameter.
-    pub inputs: BTreeMap<String, Vec<Operand>>,
+    pub(crate) inputs: BTreeMap<String, Vec<Operand>>,
     /// Values it makes.
-    pub outputs: Vec<Port>,
+    pub(crate) outputs: Vec<Port>,
     /// The value of a `const`.
-    pub value: Option<Constant>,
+    pub(crate) value: Option<Constant>,
     /// Number of blocks inside it, of conditions and loops.
-    pub blocks: usize,
+    pub(crate) blocks: usize,
 }
 
 /// What an operation reads.
 #[derive(Clone, Debug)]
-pub enum Operand {
+pub(crate) enum Operand {
     /// A value made elsewhere in the function.
     Name(String),
     /// A value written here.
@@ -87,7 +86,7 @@ pub enum Operand {
 
 /// A value that is part of the program.
 #[derive(Clone, Debug)]
-pub enum Constant {
+pub(crate) enum Constant {
     /// In the specification.
     Immediate(Tensor),
     /// In a weight file.
@@ -96,7 +95,7 @@ pub enum Constant {
 
 impl Operation {
     /// Names of all values that it reads.
-    pub fn reads(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn reads(&self) -> impl Iterator<Item = &str> {
         self.inputs
             .values()
             .flatten()
@@ -107,8 +106,7 @@ impl Operation {
     }
 
     /// The value that `parameter` names, if it names one.
-    #[must_use]
-    pub fn read(&self, parameter: &str) -> Option<&str> {
+    pub(crate) fn read(&self, parameter: &str) -> Option<&str> {
         match self.inputs.get(parameter)?.first()? {
             Operand::Name(name) => Some(name),
             Operand::Constant(_) => None,
@@ -116,7 +114,7 @@ impl Operation {
     }
 
     /// All blobs that it holds.
-    pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = &Blob> {
         let operands = self.inputs.values().flatten();
         let constants = operands.filter_map(|operand| match operand {
             Operand::Constant(constant) => Some(constant),

@@ -10,6 +10,17 @@ use crate::spec::{Feature, deployment_target};
 use crate::weights::Blob;
 
 /// What a package holds.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use harness_coreml::{Package, Summary};
+///
+/// let summary = Summary::new(&Package::open(Path::new("tests/packages/tiny-fp16.mlpackage"))?);
+/// let target = summary.minimum_deployment_target;
+/// assert!(target.is_some_and(|systems| systems.contains("iOS 18")));
+/// # Ok::<(), harness_coreml::PackageError>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     /// Version of the specification.
@@ -29,6 +40,19 @@ pub struct Summary {
 }
 
 /// A function at a glance.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use harness_coreml::{Package, Summary};
+///
+/// let summary = Summary::new(&Package::open(Path::new("tests/packages/tiny-fp16.mlpackage"))?);
+/// let main = &summary.functions[0];
+/// // Two layers' keys and values, 64 positions of two heads of 8, in half precision.
+/// assert_eq!(main.state_bytes, 2 * 2 * 64 * 2 * 8 * 2);
+/// assert!(main.operations.contains_key("matmul"));
+/// # Ok::<(), harness_coreml::PackageError>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct FunctionSummary {
     /// Name.
@@ -46,6 +70,20 @@ pub struct FunctionSummary {
 }
 
 /// Weights stored one way.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use harness_coreml::{Package, Summary};
+///
+/// let summary = Summary::new(&Package::open(Path::new("tests/packages/tiny-multi.mlpackage"))?);
+/// let palettes = summary.weights.iter().find(|w| w.scheme == "palette of uint4");
+/// let palettes = palettes.ok_or("no palettes")?;
+/// // Four bits, and tables that matter in so small a model.
+/// assert!(palettes.bytes * 8 > palettes.weights * 4);
+/// assert_eq!(palettes.tensors, 2 * 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct WeightBytes {
     /// Storage: an element type, or a compression with the type of its codes.
@@ -60,6 +98,18 @@ pub struct WeightBytes {
 
 impl Summary {
     /// Summarises `package`.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use harness_coreml::{Package, Summary};
+    ///
+    /// let package = Package::open(Path::new("tests/packages/tiny-multi.mlpackage"))?;
+    /// let summary = Summary::new(&package);
+    /// let names: Vec<&str> = summary.functions.iter().map(|f| f.name.as_str()).collect();
+    /// assert!(names.contains(&"encode"));
+    /// # Ok::<(), harness_coreml::PackageError>(())
+    /// ```
     #[must_use]
     pub fn new(package: &Package) -> Self {
         let specification = &package.specification;

@@ -11,8 +11,7 @@ const MOST_ELEMENTS: usize = 1 << 30;
 
 /// Element types of ML Programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs)] // The names are the format's own.
-pub enum DataType {
+pub(crate) enum DataType {
     Bool,
     String,
     Float16,
@@ -37,8 +36,7 @@ pub enum DataType {
 
 impl DataType {
     /// Bits of an element as weights are stored; `None` for text.
-    #[must_use]
-    pub fn bits(self) -> Option<usize> {
+    pub(crate) fn bits(self) -> Option<usize> {
         use DataType::*;
         Some(match self {
             String => return None,
@@ -55,8 +53,7 @@ impl DataType {
     }
 
     /// Whether elements are numbers with a fraction.
-    #[must_use]
-    pub fn is_float(self) -> bool {
+    pub(crate) fn is_float(self) -> bool {
         use DataType::*;
         matches!(self, Float16 | Float32 | Float64 | Bfloat16)
     }
@@ -95,7 +92,7 @@ impl fmt::Display for DataType {
 
 /// A dense row-major array. Copies share their elements.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
+pub(crate) struct Tensor {
     pub(crate) dtype: DataType,
     pub(crate) shape: Vec<usize>,
     pub(crate) data: Data,
@@ -134,8 +131,7 @@ pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
 
 impl Tensor {
     /// Floating-point elements. The caller has their number right.
-    #[must_use]
-    pub fn floats(dtype: DataType, shape: &[usize], values: Vec<f32>) -> Self {
+    pub(crate) fn floats(dtype: DataType, shape: &[usize], values: Vec<f32>) -> Self {
         debug_assert_eq!(elements(shape), Ok(values.len()));
         Self {
             dtype,
@@ -145,8 +141,7 @@ impl Tensor {
     }
 
     /// Whole numbers. The caller has their number right.
-    #[must_use]
-    pub fn ints(dtype: DataType, shape: &[usize], values: Vec<i32>) -> Self {
+    pub(crate) fn ints(dtype: DataType, shape: &[usize], values: Vec<i32>) -> Self {
         debug_assert_eq!(elements(shape), Ok(values.len()));
         Self {
             dtype,
@@ -171,15 +166,8 @@ impl Tensor {
         }
     }
 
-    /// Element type.
-    #[must_use]
-    pub fn dtype(&self) -> DataType {
-        self.dtype
-    }
-
     /// Extents, outermost first.
-    #[must_use]
-    pub fn shape(&self) -> &[usize] {
+    pub(crate) fn shape(&self) -> &[usize] {
         &self.shape
     }
 
@@ -197,18 +185,8 @@ impl Tensor {
         self.shape.len()
     }
 
-    /// The elements, when they are floating point.
-    #[must_use]
-    pub fn as_floats(&self) -> Option<&[f32]> {
-        match &self.data {
-            Data::Float(values) => Some(values),
-            _ => None,
-        }
-    }
-
     /// The elements, when they are whole numbers.
-    #[must_use]
-    pub fn as_ints(&self) -> Option<&[i32]> {
+    pub(crate) fn as_ints(&self) -> Option<&[i32]> {
         match &self.data {
             Data::Int(values) => Some(values),
             _ => None,

@@ -21,18 +21,33 @@ const VERSION: u32 = 2;
 
 /// A tensor in a weight file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Blob {
+pub(crate) struct Blob {
     /// As the program names it, `@model_path/…`.
-    pub file: String,
+    pub(crate) file: String,
     /// Of the metadata.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Element type.
-    pub dtype: DataType,
+    pub(crate) dtype: DataType,
     /// Extents.
-    pub shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
 }
 
 /// The weight files of a package, mapped.
+///
+/// ```
+/// use std::fs;
+///
+/// use harness_coreml::{Package, Specification, Severity, Weights, check};
+///
+/// let folder = "tests/packages/tiny-fp16.mlpackage/Data/com.apple.CoreML";
+/// let file = fs::read(format!("{folder}/weights/weight.bin"))?;
+/// let mut weights = Weights::default();
+/// weights.insert("@model_path/weights/weight.bin", file);
+/// let specification = Specification::decode(&fs::read(format!("{folder}/model.mlmodel"))?)?;
+/// let package = Package { specification, weights, vocabulary: None };
+/// assert!(check(&package).iter().all(|finding| finding.severity < Severity::Error));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Weights {
     files: BTreeMap<String, Bytes>,
@@ -71,6 +86,17 @@ impl Weights {
     }
 
     /// Takes `bytes` as the file that programs call `file`.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use harness_coreml::{Package, check};
+    ///
+    /// let mut package = Package::open(Path::new("tests/packages/tiny-fp16.mlpackage"))?;
+    /// package.weights.insert("@model_path/weights/weight.bin", vec![0; 64]);
+    /// assert!(check(&package)[0].to_string().contains("weight.bin"));
+    /// # Ok::<(), harness_coreml::PackageError>(())
+    /// ```
     pub fn insert(&mut self, file: &str, bytes: Vec<u8>) {
         self.files.insert(file.into(), Bytes::Owned(bytes));
     }
@@ -79,7 +105,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`PackageError::Weights`] when they are not where and what they should be.
-    pub fn bytes(&self, blob: &Blob) -> Result<&[u8], PackageError> {
+    pub(crate) fn bytes(&self, blob: &Blob) -> Result<&[u8], PackageError> {
         let fault = |problem: String| PackageError::Weights {
             file: blob.file.clone(),
             offset: blob.offset,
@@ -129,7 +155,7 @@ impl Weights {
     ///
     /// # Errors
     /// Those of [`bytes`](Self::bytes).
-    pub fn read(&self, blob: &Blob) -> Result<Tensor, PackageError> {
+    pub(crate) fn read(&self, blob: &Blob) -> Result<Tensor, PackageError> {
         let bytes = self.bytes(blob)?;
         decode(blob.dtype, &blob.shape, bytes).map_err(|problem| PackageError::Weights {
             file: blob.file.clone(),

@@ -180,9 +180,8 @@ fn as_text(artifact: &ModelArtifact, summary: &Summary) -> Result<String> {
 pub(crate) fn verify(artifact: &ModelArtifact) -> Result<Exit> {
     let passed = |what: &str| anstream::println!("\x1b[32mok\x1b[0m  {what}");
     let package = open(artifact)?;
-    let functions: Vec<&str> = (package.specification.functions.iter())
-        .map(|function| function.name.as_str())
-        .collect();
+    let functions = Summary::new(&package).functions.into_iter();
+    let functions: Vec<String> = functions.map(|function| function.name).collect();
     passed(&format!(
         "structure: manifest, specification, functions {}",
         functions.join(", ")

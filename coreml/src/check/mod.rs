@@ -13,6 +13,17 @@ use crate::package::Package;
 use function::Checker;
 
 /// How bad it is.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use harness_coreml::{Package, Severity, check};
+///
+/// let package = Package::open(Path::new("tests/packages/tiny-fp16.mlpackage"))?;
+/// let worst = check(&package).iter().map(|finding| finding.severity).max();
+/// assert!(worst < Some(Severity::Error));
+/// # Ok::<(), harness_coreml::PackageError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Worth knowing.
@@ -24,6 +35,18 @@ pub enum Severity {
 }
 
 /// One thing to know about a package.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use harness_coreml::{Package, check};
+///
+/// // A state is read again after its update, and written back from the old value.
+/// let package = Package::open(Path::new("tests/packages/tiny-defect.mlpackage"))?;
+/// let worst = &check(&package)[0];
+/// assert!(worst.to_string().contains("update is lost"));
+/// # Ok::<(), harness_coreml::PackageError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// How bad it is.
@@ -42,6 +65,20 @@ impl fmt::Display for Finding {
 
 /// Everything that can be told about `package` without running it, the worst
 /// first.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use harness_coreml::{Package, Severity, check};
+///
+/// let errors = |path: &str| -> Result<usize, harness_coreml::PackageError> {
+///     let findings = check(&Package::open(Path::new(path))?).into_iter();
+///     Ok(findings.filter(|finding| finding.severity == Severity::Error).count())
+/// };
+/// assert_eq!(errors("tests/packages/tiny-apple.mlpackage")?, 0);
+/// assert_ne!(errors("tests/packages/tiny-defect.mlpackage")?, 0);
+/// # Ok::<(), harness_coreml::PackageError>(())
+/// ```
 #[must_use]
 pub fn check(package: &Package) -> Vec<Finding> {
     let specification = &package.specification;

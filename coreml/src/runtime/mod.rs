@@ -33,6 +33,18 @@ use options::Options;
 const ID: &str = "coreml";
 
 /// The engine `coreml`: executes packages by Core ML, on macOS 15 and later.
+///
+/// ```
+/// use engine::{Engine, EngineSpec};
+/// use harness_coreml::Runtime;
+///
+/// // Options are read on any system, packages on macOS.
+/// let spec: EngineSpec = "coreml:units=cpu_and_ne".parse()?;
+/// assert!(Runtime.validate(&spec.options).is_ok());
+/// let spec: EngineSpec = "coreml:units=tpu".parse()?;
+/// assert!(Runtime.validate(&spec.options).is_err());
+/// # Ok::<(), engine::SpecError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Runtime;
 

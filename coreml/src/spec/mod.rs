@@ -16,53 +16,69 @@ use crate::tensor::DataType;
 pub(crate) const MOST_BYTES: u64 = 64 << 20;
 
 /// What a model file says.
+///
+/// ```
+/// use std::fs;
+///
+/// use harness_coreml::{Package, Specification, Summary, Weights};
+///
+/// let folder = "tests/packages/tiny-fp16.mlpackage/Data/com.apple.CoreML";
+/// let file = fs::read(format!("{folder}/weights/weight.bin"))?;
+/// let mut weights = Weights::default();
+/// weights.insert("@model_path/weights/weight.bin", file);
+/// let specification = Specification::decode(&fs::read(format!("{folder}/model.mlmodel"))?)?;
+/// let package = Package { specification, weights, vocabulary: None };
+/// // 9 is iOS 18 and macOS 15.
+/// assert_eq!(Summary::new(&package).specification_version, 9);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Specification {
     /// 9 is iOS 18 and macOS 15.
-    pub version: i32,
+    pub(crate) version: i32,
     /// Inputs and outputs of every function.
-    pub functions: Vec<FunctionDescription>,
+    pub(crate) functions: Vec<FunctionDescription>,
     /// What a caller gets who names no function.
-    pub default_function: String,
+    pub(crate) default_function: String,
     /// Semantic version of the model.
-    pub model_version: String,
+    pub(crate) model_version: String,
     /// One line about the model.
-    pub about: String,
+    pub(crate) about: String,
     /// Whatever its makers noted.
-    pub metadata: BTreeMap<String, String>,
+    pub(crate) metadata: BTreeMap<String, String>,
     /// What it computes.
-    pub program: Program,
+    pub(crate) program: Program,
 }
 
 /// What a caller of a function must know.
 #[derive(Clone, Debug)]
-pub struct FunctionDescription {
+pub(crate) struct FunctionDescription {
     /// `main` where there is only one.
-    pub name: String,
+    pub(crate) name: String,
     /// What it takes.
-    pub inputs: Vec<Feature>,
+    pub(crate) inputs: Vec<Feature>,
     /// What it answers.
-    pub outputs: Vec<Feature>,
+    pub(crate) outputs: Vec<Feature>,
     /// What it keeps between calls.
-    pub states: Vec<Feature>,
+    pub(crate) states: Vec<Feature>,
 }
 
 /// An input, output or state as callers see it.
 #[derive(Clone, Debug)]
-pub struct Feature {
+pub(crate) struct Feature {
     /// Name.
-    pub name: String,
+    pub(crate) name: String,
     /// Element type; `None` where it is no array.
-    pub dtype: Option<DataType>,
+    pub(crate) dtype: Option<DataType>,
     /// Extents by default; none are given for outputs that depend on the input.
-    pub shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
     /// Which other extents it may have.
-    pub shapes: Shapes,
+    pub(crate) shapes: Shapes,
 }
 
 /// Shapes of an input besides its default.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shapes {
+pub(crate) enum Shapes {
     /// None.
     Fixed,
     /// One of these.
@@ -77,6 +93,14 @@ impl Specification {
     /// # Errors
     /// [`PackageError::Specification`] when it is none, or none of an ML Program,
     /// [`PackageError::Program`] when the program is malformed.
+    ///
+    /// ```
+    /// use harness_coreml::{PackageError, Specification};
+    ///
+    /// // An empty message is one, of a model of no kind.
+    /// let empty = Specification::decode(&[]);
+    /// assert!(matches!(empty, Err(PackageError::Specification(_))));
+    /// ```
     pub fn decode(bytes: &[u8]) -> Result<Self, PackageError> {
         let fault = |problem: String| PackageError::Specification(problem);
         // prost refuses messages nested deeper than 100.
