@@ -28,6 +28,16 @@ struct Copy<'a> {
     pure: bool,
 }
 
+impl<'a> Copy<'a> {
+    fn new(state: &'a str, writes: usize) -> Self {
+        Self {
+            state,
+            writes,
+            pure: true,
+        }
+    }
+}
+
 pub(super) fn check(checker: &mut Checker<'_>) {
     let function = checker.function;
     let states: HashSet<&str> = function
@@ -53,14 +63,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
                 read.insert(state);
                 if let Some(output) = output {
                     let writes = writes.get(state).map_or(0, Vec::len);
-                    copies.insert(
-                        output,
-                        Copy {
-                            state,
-                            writes,
-                            pure: true,
-                        },
-                    );
+                    copies.insert(output, Copy::new(state, writes));
                 }
             }
             ("write_state" | "coreml_update_state", Some(state)) => {
@@ -80,15 +83,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
                 }
                 done.push(format!("`{}`", operation.name));
                 if let Some(output) = output {
-                    let writes = done.len();
-                    copies.insert(
-                        output,
-                        Copy {
-                            state,
-                            writes,
-                            pure: true,
-                        },
-                    );
+                    copies.insert(output, Copy::new(state, done.len()));
                 }
             }
             ("read_state" | "write_state" | "coreml_update_state", None) => {
