@@ -9,7 +9,7 @@ use reference::decoder::{
 
 use crate::device::Device;
 use crate::fault;
-use crate::ops::{Cache, Heads, NormWeights, Put, Scores, Stored, Tokens, Turn};
+use crate::ops::{Cache, Heads, NormWeights, ProductStyle, Put, Scores, Stored, Tokens, Turn};
 use crate::options::Options;
 use crate::record::Recorder;
 use crate::session::{Activations, LayerCache};
@@ -21,8 +21,7 @@ pub(crate) struct Decoder {
     blocks: Vec<BlockVectors>,
     output_norm: NormWeights,
     head_bias: Option<wgpu::Buffer>,
-    /// Operands of products with many tokens are rounded to f16.
-    half: bool,
+    style: ProductStyle,
 }
 
 /// The vectors of a block; its matrices are in the network.
@@ -72,7 +71,7 @@ impl Decoder {
             blocks: blocks.collect::<Result<_, _>>()?,
             output_norm: vectors.norm(&network.output_norm)?,
             head_bias: vectors.optional(network.head_bias.as_ref())?,
-            half,
+            style: ProductStyle { half, choice: None },
             network,
         })
     }
@@ -160,7 +159,7 @@ impl Decoder {
                 count: wanted,
             };
             let y = Tokens::first(&to.logits, wanted);
-            recorder.product(head, x, self.head_bias.as_ref(), y, Put::Store, self.half)?;
+            recorder.product(head, x, self.head_bias.as_ref(), y, Put::Store, self.style)?;
         }
         Ok(())
     }
@@ -183,7 +182,7 @@ impl Decoder {
             (&block.value, &vectors.value, &to.value),
         ] {
             let (x, y) = (all(&to.normed), all(out));
-            recorder.product(&linear.weight, x, bias.as_ref(), y, Put::Store, self.half)?;
+            recorder.product(&linear.weight, x, bias.as_ref(), y, Put::Store, self.style)?;
         }
         // Norms and rotations cannot be done in place, so queries and keys go to and fro.
         let [mut query, mut query_to] = [&to.query, &to.query_turned];
@@ -275,13 +274,13 @@ impl Decoder {
             vectors.up.as_ref(),
             all(&to.up),
             Put::Store,
-            self.half,
+            self.style,
         )?;
         let gate = match &block.gate {
             None => None,
             Some(gate) => {
                 let bias = vectors.gate.as_ref();
-                recorder.product(&gate.weight, x, bias, all(&to.gate), Put::Store, self.half)?;
+                recorder.product(&gate.weight, x, bias, all(&to.gate), Put::Store, self.style)?;
                 Some(&to.gate)
             }
         };
@@ -305,10 +304,10 @@ impl Decoder {
         let all = |rows| Tokens::first(rows, tokens);
         let Some(norm) = post else {
             let y = all(&to.stream);
-            return recorder.product(&linear.weight, all(x), bias, y, Put::Add, self.half);
+            return recorder.product(&linear.weight, all(x), bias, y, Put::Add, self.style);
         };
         let y = all(&to.output);
-        recorder.product(&linear.weight, all(x), bias, y, Put::Store, self.half)?;
+        recorder.product(&linear.weight, all(x), bias, y, Put::Store, self.style)?;
         recorder.norm(norm, &to.output, &to.stream, (tokens, 1), Put::Add)
     }
 }

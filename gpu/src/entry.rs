@@ -6,7 +6,9 @@ use engine::{EngineError, KernelCall, KernelTime, Kernels, NumberFormat, Prepare
 
 use crate::device::Device;
 use crate::fault;
-use crate::ops::{Cache, Heads, NormWeights, Put, Scores, Stored, Tokens, Turn, partial_values};
+use crate::ops::{
+    Cache, Heads, NormWeights, ProductStyle, Put, Scores, Stored, Tokens, Turn, partial_values,
+};
 use crate::record::{Recorder, Workspace};
 use crate::shader::Weights;
 use crate::tensor::{Matrix, Rows};
@@ -103,11 +105,14 @@ impl Device {
         let count = whole_rows(x.len(), matrix.columns)?;
         let input = Rows::holding(self, "x", x, matrix.columns)?;
         let out = Rows::new(self, "y", count, matrix.rows)?;
-        let half = operands == NumberFormat::F16;
-        self.tune(matrix.weights, half)?;
+        let style = ProductStyle {
+            half: operands == NumberFormat::F16,
+            choice: None,
+        };
+        self.tune(matrix.weights, style.half)?;
         self.prepared(out, count, move |recorder, out| {
             let (x, y) = (Tokens::first(&input, count), Tokens::first(out, count));
-            recorder.product(&matrix, x, None, y, Put::Store, half)
+            recorder.product(&matrix, x, None, y, Put::Store, style)
         })
     }
 

@@ -50,7 +50,8 @@ impl<'a> Tokens<'a> {
 pub(crate) struct ProductStyle {
     /// Operands of products with many tokens are rounded to f16.
     pub(crate) half: bool,
-    pub(crate) choice: Choice,
+    /// What is fastest here, unless something else is tried.
+    pub(crate) choice: Option<Choice>,
 }
 
 /// A norm's weights.
@@ -93,23 +94,8 @@ impl Recorder<'_> {
         [("LANES", 64)]
     }
 
-    /// `y[t] = matrix · x[t] + bias`, in the way that is fastest here. Operands are rounded to f16
-    /// if `half`.
+    /// `y[t] = matrix · x[t] + bias`.
     pub(crate) fn product(
-        &mut self,
-        matrix: &Matrix,
-        x: Tokens<'_>,
-        bias: Option<&wgpu::Buffer>,
-        y: Tokens<'_>,
-        put: Put,
-        half: bool,
-    ) -> Result<(), EngineError> {
-        let choice = self.device.tuning.choice(matrix.weights, half);
-        self.product_in_style(matrix, x, bias, y, put, ProductStyle { half, choice })
-    }
-
-    /// The same in this `style`.
-    pub(crate) fn product_in_style(
         &mut self,
         matrix: &Matrix,
         x: Tokens<'_>,
@@ -120,7 +106,8 @@ impl Recorder<'_> {
     ) -> Result<(), EngineError> {
         let flags = u32::from(bias.is_some()) + if put == Put::Add { 2 } else { 0 };
         let weights = matrix.weights;
-        let ProductStyle { half, choice } = style;
+        let half = style.half;
+        let choice = (style.choice).unwrap_or_else(|| self.device.tuning.choice(weights, half));
         let [across, down] = choice.many.tile();
         let powers = &self.device.powers;
         let cooperative = powers

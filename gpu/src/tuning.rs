@@ -231,8 +231,9 @@ impl Device {
             let (matrix, input) = (&matrix, &input);
             let mut kernel = self.prepared(out, tokens, move |recorder, out| {
                 let (x, y) = (Tokens::first(input, tokens), Tokens::first(out, tokens));
+                let choice = Some(choice);
                 let style = ProductStyle { half, choice };
-                recorder.product_in_style(matrix, x, None, y, Put::Store, style)
+                recorder.product(matrix, x, None, y, Put::Store, style)
             })?;
             kernel.time(1)?;
             let runs = LEAST_NS / kernel.time(1)?.total_ns.max(1.0);
