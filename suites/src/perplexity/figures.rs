@@ -195,7 +195,8 @@ impl Figures<'_> {
             comparison: Comparison::AtMost,
             bound: allowed.kld(),
             because: format!(
-                "the whole divergence may not exceed what costs {} % in perplexity; the engine                  tells a part of it",
+                "the whole divergence may not exceed what costs {} % in perplexity; the engine \
+                 tells a part of it",
                 allowed.delta_pct
             ),
         });
