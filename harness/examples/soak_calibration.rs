@@ -15,8 +15,7 @@ use engine::{
     TokenId, Tokenizer, TokenizerError,
 };
 use reference::Reference;
-use suites::soak::Soak;
-use suites::{Cell, Defaults, Input, Role, Settings, Shard, Suite};
+use suites::{Cell, Defaults, Input, Role, Settings, Shard, find};
 
 fn main() -> Result<()> {
     let arguments: Vec<usize> = std::env::args()
@@ -31,8 +30,9 @@ fn main() -> Result<()> {
     let mut settings = Settings::default();
     settings.set("cycles", cycles.to_string());
     settings.set("duration_s", "0");
-    settings.complete(Soak.settings(), false);
-    let figures = Soak.run(&mut Cell {
+    let soak = find("soak").context("no suite `soak`")?;
+    settings.complete(soak.settings(), false);
+    let figures = soak.run(&mut Cell {
         open: &|| {
             let inner = Reference.open(&artifact, &EngineOptions::default())?;
             Ok(Box::new(Leaking { inner, bytes }))

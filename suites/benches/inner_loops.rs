@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use harness_suites::generation::{Sampler, Sampling, TextStream};
-use harness_suites::perplexity::Perplexity;
-use harness_suites::{Series, Settings, Suite};
+use harness_suites::{Series, Settings, find};
 
 /// Logits of no meaning, with a spread as models have it.
 fn logits(vocab: usize) -> Vec<f32> {
@@ -74,9 +73,10 @@ fn perplexity(criterion: &mut Criterion) {
             ours.push(CASE, "same_top", index, f64::from(index % 9 != 0));
         }
     }
+    let suite = find("perplexity").unwrap();
     let mut settings = Settings::default();
-    settings.complete(Perplexity.settings(), false);
-    let figures = || Perplexity.figures(&settings, &ours, Some(&base)).unwrap();
+    settings.complete(suite.settings(), false);
+    let figures = || suite.figures(&settings, &ours, Some(&base)).unwrap();
     assert!(figures().len() > 5, "the samples are not read");
     criterion.bench_function("perplexity/figures/5120-tokens", |bencher| {
         bencher.iter(figures);

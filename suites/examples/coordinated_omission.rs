@@ -14,8 +14,7 @@ use engine::{
     EngineError, KvUsage, Logits, Model, ModelConfig, NumberFormat, Numerics, Session, TokenId,
     Tokenizer, TokenizerError, Want,
 };
-use harness_suites::latency::Latency;
-use harness_suites::{Cell, Defaults, Input, Measurement, Role, Settings, Shard, Suite};
+use harness_suites::{Cell, Defaults, Input, Measurement, Role, Settings, Shard, find};
 
 /// A millisecond a call, and a second once in four.
 struct Staller {
@@ -126,7 +125,8 @@ fn main() {
     ] {
         settings.set(key, value);
     }
-    settings.complete(Latency.settings(), false);
+    let latency = find("latency").unwrap();
+    settings.complete(latency.settings(), false);
     let folder = tempfile::tempdir().unwrap();
     let mut cell = Cell {
         open: &open,
@@ -149,7 +149,7 @@ fn main() {
         progress: &|_, _| (),
         samples: &mut |_| (),
     };
-    let figures = Latency.run(&mut cell).unwrap();
+    let figures = latency.run(&mut cell).unwrap();
     println!(
         "{:<24} {:>8} {:>8} {:>8} {:>8} {:>9}",
         "ms", "p50", "p90", "p95", "p99", "max"

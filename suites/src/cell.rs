@@ -14,6 +14,52 @@ use crate::logits_file::LogitsFileError;
 use crate::{Sample, SettingError, Settings, TextError};
 
 /// One engine to be put through one suite.
+///
+/// ```
+/// use engine::{Engine, EngineOptions, ModelArtifact};
+/// use harness_suites::{Cell, Defaults, Input, Role, Settings, Shard, find};
+/// use reference::{Reference, Source, tokenizer};
+///
+/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let tokenizer = tokenizer::open(&Source::open(&model)?)?;
+/// let suite = find("perplexity").ok_or("no such suite")?;
+/// let mut settings = Settings::default();
+/// settings.set("ctx", "64");
+/// settings.set("chunks", "2");
+/// settings.complete(suite.settings(), false);
+/// let input = Input {
+///     tokenizer: &*tokenizer,
+///     model_sha256: &model.sha256,
+///     defaults: Defaults { text: fixtures::HELDOUT, ..Defaults::default() },
+///     settings: &settings,
+/// };
+/// suite.validate(&input)?;
+///
+/// let folder = tempfile::tempdir()?;
+/// let mut samples = Vec::new();
+/// let mut figures = suite.run(&mut Cell {
+///     open: &|| Reference.open(&model, &EngineOptions::default()),
+///     variant: &|_, _| None,
+///     input,
+///     role: Role::Baseline,
+///     candidates: 0,
+///     engine: "reference",
+///     model_path: None,
+///     model_sha256: &model.sha256,
+///     model_bytes: model.size_bytes,
+///     shard: Shard::WHOLE,
+///     scratch: folder.path(),
+///     artifacts: (folder.path(), "reference"),
+///     progress: &|_, _| {},
+///     samples: &mut |sample| samples.push(sample),
+/// })?;
+/// figures.extend(suite.figures(&settings, &samples.into_iter().collect(), None)?);
+///
+/// let perplexity = figures.iter().find(|figure| figure.metric == "ppl").ok_or("none")?;
+/// // One who knows nothing has to choose among 4096 tokens.
+/// assert!(1.0 < perplexity.value && perplexity.value < 4096.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Cell<'a> {
     /// Opens the engine on its model.
     pub open: Open<'a>,
@@ -56,6 +102,27 @@ pub type Open<'a> = &'a dyn Fn() -> Result<Box<dyn Model>, EngineError>;
 pub type Variant<'a> = &'a dyn Fn(&str, &str) -> Option<Result<Box<dyn Model>, EngineError>>;
 
 /// What every engine of a run is asked to read, and how.
+///
+/// ```
+/// use engine::ModelArtifact;
+/// use harness_suites::{Defaults, Input, Settings, find};
+/// use reference::{Source, tokenizer};
+///
+/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let mut settings = Settings::default();
+/// settings.set("text", "no/such/file.txt");
+/// let input = Input {
+///     tokenizer: &*tokenizer::open(&Source::open(&model)?)?,
+///     model_sha256: &model.sha256,
+///     defaults: Defaults::default(),
+///     settings: &settings,
+/// };
+/// // Found before any engine is opened.
+/// let suite = find("parity").ok_or("no such suite")?;
+/// let refused = suite.validate(&input).map_err(|error| error.to_string());
+/// assert!(refused.is_err_and(|why| why.starts_with("cannot read text no/such/file.txt")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
     /// The tokenizer of the baseline's model, or of the engine's own where a suite
@@ -70,6 +137,21 @@ pub struct Input<'a> {
 }
 
 /// Embedded material.
+///
+/// ```
+/// use harness_suites::Defaults;
+/// use harness_suites::golden::Prompt;
+///
+/// let embedded = Defaults {
+///     text: fixtures::HELDOUT,
+///     items: fixtures::ITEMS,
+///     prompts: fixtures::PROMPTS,
+///     goldens: fixtures::GOLDENS,
+/// };
+/// let prompts = Prompt::parse("embedded prompts".as_ref(), embedded.prompts)?;
+/// assert_eq!(prompts.len(), embedded.goldens.len());
+/// # Ok::<(), harness_suites::golden::GoldenError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Defaults<'a> {
     /// Text.
@@ -83,6 +165,16 @@ pub struct Defaults<'a> {
 }
 
 /// One of several runs that share the cases of a suite; written `I/N`.
+///
+/// ```
+/// use harness_suites::Shard;
+///
+/// let second: Shard = "2/4".parse()?;
+/// assert_eq!((second.index(), second.count()), (1, 4));
+/// assert_eq!(second.to_string(), "2/4");
+/// assert!("5/4".parse::<Shard>().is_err());
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     /// Which one, from zero.
@@ -96,6 +188,16 @@ impl Shard {
     pub const WHOLE: Self = Self { index: 0, count: 1 };
 
     /// Whether `case`, counted from zero, is this shard's.
+    ///
+    /// ```
+    /// use harness_suites::Shard;
+    ///
+    /// let second: Shard = "2/4".parse()?;
+    /// let cases: Vec<usize> = (0..10).filter(|&case| second.takes(case)).collect();
+    /// assert_eq!(cases, [1, 5, 9]);
+    /// assert!((0..10).all(|case| Shard::WHOLE.takes(case)));
+    /// # Ok::<(), String>(())
+    /// ```
     #[must_use]
     pub fn takes(self, case: usize) -> bool {
         case % self.count == self.index
@@ -147,6 +249,26 @@ pub enum Role {
 }
 
 /// Why a cell has no result.
+///
+/// ```
+/// use engine::{EngineError, FailureKind};
+/// use harness_suites::{Settings, SuiteError, find};
+///
+/// // What the engine did is a finding, all else is bad input.
+/// let exit_code = |error: &SuiteError| match error {
+///     SuiteError::Engine(_) => 3,
+///     _ => 2,
+/// };
+/// let hung = EngineError::new(FailureKind::Timeout, "no answer within 60 s");
+/// assert_eq!(exit_code(&hung.into()), 3);
+///
+/// let suite = find("soak").ok_or("no such suite")?;
+/// let mut settings = Settings::default();
+/// settings.set("cycels", "10");
+/// let typo = settings.refuse_unknown(suite.name(), suite.settings());
+/// assert!(typo.is_err_and(|error| exit_code(&error.into()) == 2));
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum SuiteError {
     /// The engine failed; a finding about the engine.

@@ -29,6 +29,17 @@ const FUEL: u64 = 5_000_000;
 const TODAY: Date = jiff::civil::date(2024, 7, 26);
 
 /// One turn of a chat.
+///
+/// ```
+/// use harness_suites::chat::Message;
+/// use harness_suites::golden::{Body, Prompt};
+///
+/// let line = r#"{"id": "a", "messages": [{"role": "user", "content": "Who is Banquo?"}]}"#;
+/// let prompts = Prompt::parse("prompts.jsonl".as_ref(), line)?;
+/// let message = Message { role: "user".into(), content: "Who is Banquo?".into() };
+/// assert_eq!(prompts[0].body, Body::Messages(vec![message]));
+/// # Ok::<(), harness_suites::golden::GoldenError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
@@ -81,7 +92,10 @@ impl From<Error> for ChatError {
 ///
 /// # Errors
 /// [`ChatError`].
-pub fn encode(tokenizer: &dyn Tokenizer, messages: &[Message]) -> Result<Vec<TokenId>, ChatError> {
+pub(crate) fn encode(
+    tokenizer: &dyn Tokenizer,
+    messages: &[Message],
+) -> Result<Vec<TokenId>, ChatError> {
     let template = tokenizer.chat_template().ok_or(ChatError::NoTemplate)?;
     let text = render(template, messages, true)?;
     Ok(tokenizer.encode_with_special(&text)?)
@@ -91,7 +105,7 @@ pub fn encode(tokenizer: &dyn Tokenizer, messages: &[Message]) -> Result<Vec<Tok
 ///
 /// # Errors
 /// [`ChatError::Template`].
-pub fn render(
+pub(crate) fn render(
     template: &ChatTemplate,
     messages: &[Message],
     for_answer: bool,

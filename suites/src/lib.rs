@@ -1,44 +1,72 @@
-//! What is asked of an engine, one module a suite.
+//! What is asked of an engine, one module a suite:
 //!
-//! A suite knows engines only through the seam (`engine`), and hands back
+//! | suite | question |
+//! |---|---|
+//! | `parity` | does it compute what the baseline computes? |
+//! | `perplexity` | how well does it predict a text, and what did its weights' format cost? |
+//! | `golden` | does it still say what was recorded? |
+//! | `embedding` | do its vectors of texts say what the baseline's say? |
+//! | `accuracy` | how many questions does it answer rightly? |
+//! | `latency` | how long does a user wait, and for what? |
+//! | `kv` | what does its KV cache take, by theory, by its word, and in pages? |
+//! | `memory` | what does it take from the machine, when, and does it give it back? |
+//! | `soak` | does it leak or slow down when it is used again and again? |
+//! | `kernels` | does every operation compute what it should, and how fast? |
+//! | `placement` | on which device does each operation run? |
+//!
+//! [`find`] gives them by name, [`all`] in order. A suite knows engines only through the seam (`engine`), and hands back
 //! [`Measurement`]s and raw [`Sample`]s; who judges, records and shows them is
 //! not its business. It runs once per [`Cell`].
 
-pub mod accuracy;
+mod accuracy;
 mod cell;
 pub mod chat;
 mod distribution;
-pub mod embedding;
+mod embedding;
 mod float;
 pub mod generation;
 pub mod golden;
 mod json;
-pub mod kernels;
-pub mod kv;
+mod kernels;
+mod kv;
 pub mod latency;
 mod logits_file;
 mod measurement;
-pub mod memory;
-pub mod parity;
-pub mod perplexity;
-pub mod placement;
+mod memory;
+mod parity;
+mod perplexity;
+mod placement;
 mod reading;
 mod settings;
-pub mod soak;
+mod soak;
 mod text;
 
 pub use accuracy::ItemsError;
 pub use cell::{Cell, Defaults, Input, Open, Role, Shard, SuiteError, Variant};
-pub use logits_file::{LogitsFile, LogitsFileError, LogitsWriter};
+pub use logits_file::LogitsFileError;
 pub use measurement::{
     Basis, Better, Blocks, Comparison, Gate, Label, Measurement, Paired, Sample, Series, Statistic,
 };
 pub use settings::{Setting, SettingError, Settings};
-pub use text::{TextError, Windows};
+pub use text::TextError;
 
 use engine::Capability;
 
 /// A family of measurements.
+///
+/// What it reads, demands and needs is known before it runs; [`Cell`] shows a run.
+///
+/// ```
+/// use engine::Capability;
+/// use harness_suites::find;
+///
+/// let suite = find("embedding").ok_or("no such suite")?;
+/// assert_eq!(suite.requires(), [[Capability::Embeddings]]);
+/// assert!(suite.gates().contains(&("cosine_min", ">= min_cosine")));
+/// let limit = suite.settings().iter().find(|setting| setting.key == "min_cosine");
+/// assert_eq!(limit.map(|setting| setting.default), Some("0.99"));
+/// # Ok::<(), &str>(())
+/// ```
 pub trait Suite: Sync {
     /// Name on the command line and first part of metric names.
     fn name(&self) -> &'static str;
@@ -56,7 +84,7 @@ pub trait Suite: Sync {
     fn requires(&self) -> &'static [&'static [Capability]];
 
     /// Checks settings and texts without running anything, so that a mistake
-    /// shows before the first engine is opened.
+    /// shows before the first engine is opened. [`Input`] has an example.
     ///
     /// # Errors
     /// [`SuiteError::Setting`], [`SuiteError::Text`] or [`SuiteError::Items`].
@@ -65,6 +93,15 @@ pub trait Suite: Sync {
     /// Whether engines are held against each other token by token. If not, each
     /// reads with its own model's tokenizer; else all read the baseline's tokens, and
     /// one whose model has another tokenizer is skipped.
+    ///
+    /// ```
+    /// use harness_suites::find;
+    ///
+    /// let compares_tokens = |name| find(name).map(|suite| suite.compares_tokens());
+    /// assert_eq!(compares_tokens("parity"), Some(true));
+    /// // Answers are right or wrong, however they are cut into tokens.
+    /// assert_eq!(compares_tokens("accuracy"), Some(false));
+    /// ```
     fn compares_tokens(&self) -> bool {
         true
     }
@@ -77,6 +114,15 @@ pub trait Suite: Sync {
 
     /// What its figures rest on that say nothing of it themselves, e.g.
     /// [`Basis::Machine`] where times are measured.
+    ///
+    /// ```
+    /// use harness_suites::{Basis, find};
+    ///
+    /// let basis = |name| find(name).and_then(|suite| suite.basis());
+    /// assert_eq!(basis("latency"), Some(Basis::Machine));
+    /// // Each of its figures tells its own.
+    /// assert_eq!(basis("perplexity"), None);
+    /// ```
     fn basis(&self) -> Option<Basis> {
         None
     }
@@ -100,6 +146,24 @@ pub trait Suite: Sync {
     ///
     /// # Errors
     /// [`SettingError`] for settings that [`validate`](Self::validate) refuses.
+    ///
+    /// ```
+    /// use harness_suites::{Series, Settings, find};
+    ///
+    /// let suite = find("perplexity").ok_or("no such suite")?;
+    /// let mut settings = Settings::default();
+    /// settings.complete(suite.settings(), false);
+    /// // A window of three tokens that had one chance in two, four and eight.
+    /// let mut samples = Series::default();
+    /// samples.push("llama_cpp", "text_bytes", 1, 11.0);
+    /// for (index, chances) in [(1, 2.0_f64), (2, 4.0), (3, 8.0)] {
+    ///     samples.push("llama_cpp", "nll", index, chances.ln());
+    /// }
+    /// let figures = suite.figures(&settings, &samples, None)?;
+    /// let perplexity = figures.iter().find(|figure| figure.metric == "ppl");
+    /// assert!(perplexity.is_some_and(|figure| (figure.value - 4.0).abs() < 1e-12));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn figures(
         &self,
         _settings: &Settings,
@@ -111,6 +175,14 @@ pub trait Suite: Sync {
 }
 
 /// Every suite, in the order `--suite all` runs them.
+///
+/// ```
+/// use harness_suites::{Basis, all};
+///
+/// let timed = all().iter().filter(|suite| suite.basis() == Some(Basis::Machine));
+/// let names: Vec<&str> = timed.map(|suite| suite.name()).collect();
+/// assert_eq!(names, ["latency", "kv", "memory", "soak", "kernels"]);
+/// ```
 #[must_use]
 pub fn all() -> &'static [&'static dyn Suite] {
     &[
@@ -129,6 +201,13 @@ pub fn all() -> &'static [&'static dyn Suite] {
 }
 
 /// The suite of that name.
+///
+/// ```
+/// let suite = harness_suites::find("latency").ok_or("no such suite")?;
+/// assert_eq!(suite.name(), "latency");
+/// assert!(harness_suites::find("latencies").is_none());
+/// # Ok::<(), &str>(())
+/// ```
 #[must_use]
 pub fn find(name: &str) -> Option<&'static dyn Suite> {
     all().iter().copied().find(|suite| suite.name() == name)

@@ -37,7 +37,7 @@ impl LogitsFileError {
 
 /// Writes logits window by window.
 #[derive(Debug)]
-pub struct LogitsWriter {
+pub(crate) struct LogitsWriter {
     file: BufWriter<File>,
     path: PathBuf,
 }
@@ -47,7 +47,7 @@ impl LogitsWriter {
     ///
     /// # Errors
     /// [`LogitsFileError`] when it cannot be created.
-    pub fn create(
+    pub(crate) fn create(
         path: &Path,
         windows: usize,
         length: usize,
@@ -68,7 +68,7 @@ impl LogitsWriter {
     ///
     /// # Errors
     /// [`LogitsFileError`] when the disk refuses.
-    pub fn push(&mut self, logits: &Logits) -> Result<(), LogitsFileError> {
+    pub(crate) fn push(&mut self, logits: &Logits) -> Result<(), LogitsFileError> {
         let mut bytes = Vec::with_capacity(BUFFER_BYTES);
         for values in logits.values().chunks(BUFFER_BYTES / 4) {
             bytes.clear();
@@ -82,14 +82,14 @@ impl LogitsWriter {
     ///
     /// # Errors
     /// [`LogitsFileError`] when the disk refuses.
-    pub fn finish(mut self) -> Result<(), LogitsFileError> {
+    pub(crate) fn finish(mut self) -> Result<(), LogitsFileError> {
         self.file.flush().map_err(at(&self.path))
     }
 }
 
 /// Reads back what [`LogitsWriter`] wrote.
 #[derive(Debug)]
-pub struct LogitsFile {
+pub(crate) struct LogitsFile {
     file: File,
     path: PathBuf,
     rows: usize,
@@ -101,7 +101,7 @@ impl LogitsFile {
     ///
     /// # Errors
     /// [`LogitsFileError`] when it is missing or too short for `windows`.
-    pub fn open(
+    pub(crate) fn open(
         path: &Path,
         windows: usize,
         rows: usize,
@@ -126,7 +126,7 @@ impl LogitsFile {
     ///
     /// # Errors
     /// [`LogitsFileError`] when it is missing or no whole number of columns.
-    pub fn open_as_wide_as_it_is(
+    pub(crate) fn open_as_wide_as_it_is(
         path: &Path,
         windows: usize,
         rows: usize,
@@ -137,17 +137,11 @@ impl LogitsFile {
         Self::open(path, windows, rows, vocab as usize)
     }
 
-    /// Values in a row.
-    #[must_use]
-    pub fn vocab(&self) -> usize {
-        self.vocab
-    }
-
     /// The logits of `window`.
     ///
     /// # Errors
     /// [`LogitsFileError`] past the end or when the disk refuses.
-    pub fn window(&mut self, window: usize) -> Result<Logits, LogitsFileError> {
+    pub(crate) fn window(&mut self, window: usize) -> Result<Logits, LogitsFileError> {
         self.rows(window * self.rows, self.rows)
     }
 
@@ -155,7 +149,7 @@ impl LogitsFile {
     ///
     /// # Errors
     /// [`LogitsFileError`] past the end or when the disk refuses.
-    pub fn rows(&mut self, first: usize, count: usize) -> Result<Logits, LogitsFileError> {
+    pub(crate) fn rows(&mut self, first: usize, count: usize) -> Result<Logits, LogitsFileError> {
         let mut values = Vec::with_capacity(count * self.vocab);
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut left = 4 * count * self.vocab;

@@ -14,6 +14,21 @@ use crate::float;
 pub type Label = Cow<'static, str>;
 
 /// One raw observation.
+///
+/// ```
+/// use harness_suites::Sample;
+///
+/// let sample = Sample {
+///     case: "decode".into(),
+///     metric: "itl_ns".into(),
+///     unit: "ns".into(),
+///     index: 7,
+///     value: 8.1e6,
+/// };
+/// let told = serde_json::to_string(&sample)?;
+/// assert_eq!(serde_json::from_str::<Sample>(&told)?, sample);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// Case within the suite, e.g. `heldout`.
@@ -30,6 +45,17 @@ pub struct Sample {
 }
 
 /// The samples of one cell by case and metric, in the order they were made.
+///
+/// ```
+/// use harness_suites::Series;
+///
+/// let mut series = Series::default();
+/// series.push("heldout", "nll", 0, 2.5);
+/// series.push("heldout", "nll", 1, 0.1);
+/// assert_eq!(series.of("heldout", "nll"), [(0, 2.5), (1, 0.1)]);
+/// assert!(series.of("heldout", "kld").is_empty());
+/// assert_eq!(series.cases().collect::<Vec<_>>(), ["heldout"]);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series(BTreeMap<(String, String), Vec<(u64, f64)>>);
 
@@ -68,6 +94,22 @@ impl FromIterator<Sample> for Series {
 }
 
 /// A figure computed from samples.
+///
+/// ```
+/// use harness_suites::{Better, Comparison, Gate, Measurement};
+/// use stats::Interval;
+///
+/// let figure = Measurement {
+///     interval: Some(Interval { low: 0.4, high: 1.2, confidence: 0.95 }),
+///     gate: Some(Gate {
+///         comparison: Comparison::AtMost,
+///         bound: 2.0,
+///         because: "what may be lost".into(),
+///     }),
+///     ..Measurement::new("heldout", "delta_pct", "%", Better::Lower, 0.8, 12_750)
+/// };
+/// assert!(figure.gate.is_some_and(|gate| gate.admits(figure.value)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
     /// Case within the suite.
@@ -116,6 +158,21 @@ pub enum Basis {
 }
 
 /// Samples that pair up by their index.
+///
+/// ```
+/// use harness_suites::{Basis, Series, Settings, Statistic, find};
+///
+/// let suite = find("perplexity").ok_or("no such suite")?;
+/// let mut samples = Series::default();
+/// samples.push("llama_cpp", "nll", 1, 2.0);
+/// let figures = suite.figures(&Settings::default(), &samples, None)?;
+/// let Some(Basis::Paired(paired)) = &figures[0].basis else {
+///     return Err("a perplexity is compared token by token".into());
+/// };
+/// assert_eq!(paired.samples, "nll");
+/// assert_eq!(paired.statistic, Statistic::ExpMean);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paired {
     /// Their metric.
@@ -178,7 +235,7 @@ impl Measurement {
 
     /// The same figure, which is not to be judged between runs.
     #[must_use]
-    pub fn aside(self) -> Self {
+    pub(crate) fn aside(self) -> Self {
         Self {
             basis: Some(Basis::Aside),
             ..self
@@ -187,6 +244,15 @@ impl Measurement {
 
     /// A figure that `n` samples do not support, or that cannot be had here. It
     /// passes no gate, and without one it is skipped.
+    ///
+    /// ```
+    /// use harness_suites::{Better, Measurement};
+    ///
+    /// let why = "60 samples, 662 are needed";
+    /// let p99 = Measurement::withheld("decode", "itl_p99_ns", "ns", Better::Lower, 60, why);
+    /// assert!(p99.value.is_nan());
+    /// assert_eq!((p99.n, p99.why.as_deref()), (60, Some(why)));
+    /// ```
     pub fn withheld(
         case: impl Into<Label>,
         metric: impl Into<Label>,
@@ -215,6 +281,13 @@ pub enum Better {
 }
 
 /// A demand on a figure.
+///
+/// ```
+/// use harness_suites::{Comparison, Gate};
+///
+/// let gate = Gate { comparison: Comparison::AtMost, bound: 2.0, because: "max_delta_pct".into() };
+/// assert_eq!(format!("{} {}", gate.comparison, gate.bound), "<= 2");
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gate {
     /// How the figure is held against the bound.
@@ -240,6 +313,15 @@ pub enum Comparison {
 
 impl Gate {
     /// Whether `value` meets the demand; NaN never does.
+    ///
+    /// ```
+    /// use harness_suites::{Comparison, Gate};
+    ///
+    /// let gate = |comparison| Gate { comparison, bound: 1.0, because: String::new() };
+    /// assert!(gate(Comparison::AtMost).admits(0.5));
+    /// assert!(!gate(Comparison::Exactly).admits(0.5));
+    /// assert!(!gate(Comparison::AtLeast).admits(f64::NAN));
+    /// ```
     #[must_use]
     pub fn admits(&self, value: f64) -> bool {
         match self.comparison {

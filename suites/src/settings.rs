@@ -7,6 +7,18 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// A setting that a suite reads.
+///
+/// ```
+/// use harness_suites::find;
+///
+/// let suite = find("latency").ok_or("no such suite")?;
+/// let mut settings = suite.settings().iter();
+/// let duration = settings.find(|setting| setting.key == "max_duration_s").ok_or("no limit")?;
+/// assert_eq!(duration.unit, "s");
+/// let (full, quick): (f64, f64) = (duration.default.parse()?, duration.quick.parse()?);
+/// assert!(quick < full);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Setting {
     /// Key, written `suite.key` outside the suite.
@@ -22,11 +34,39 @@ pub struct Setting {
 }
 
 /// Values by key; absent keys have their default.
+///
+/// ```
+/// use harness_suites::{Settings, find};
+///
+/// let suite = find("parity").ok_or("no such suite")?;
+/// let mut settings = Settings::default();
+/// settings.set("ctx", "64");
+/// settings.refuse_unknown(suite.name(), suite.settings())?;
+/// settings.complete(suite.settings(), false);
+/// let value = |key| settings.iter().find(|(known, _)| *known == key).map(|(_, value)| value);
+/// assert_eq!((value("ctx"), value("windows")), (Some("64"), Some("6")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Settings(BTreeMap<String, String>);
 
 /// A setting that does not exist or has an unusable value.
+///
+/// ```
+/// use harness_suites::{SettingError, Settings, find};
+///
+/// let suite = find("perplexity").ok_or("no such suite")?;
+/// let mut settings = Settings::default();
+/// settings.set("max_delta_pct", "two");
+/// match suite.figures(&settings, &Default::default(), None) {
+///     Err(SettingError::Value { key, value, .. }) => {
+///         assert_eq!((&*key, &*value), ("max_delta_pct", "two"));
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SettingError {
     /// No such key.
@@ -61,6 +101,18 @@ impl Settings {
     ///
     /// # Errors
     /// [`SettingError::Unknown`].
+    ///
+    /// ```
+    /// use harness_suites::{Settings, find};
+    ///
+    /// let suite = find("kv").ok_or("no such suite")?;
+    /// let mut settings = Settings::default();
+    /// settings.set("stepp", "32");
+    /// let typo = settings.refuse_unknown(suite.name(), suite.settings());
+    /// let message = "suite `kv` has no setting `stepp`; it has text, ctx, step";
+    /// assert_eq!(typo.map_err(|error| error.to_string()), Err(message.into()));
+    /// # Ok::<(), &str>(())
+    /// ```
     pub fn refuse_unknown(
         &self,
         suite: &'static str,
@@ -86,6 +138,18 @@ impl Settings {
 
     /// Fills in what is not set: from each setting's default, or from its
     /// `--quick` value.
+    ///
+    /// ```
+    /// use harness_suites::{Settings, find};
+    ///
+    /// let suite = find("kv").ok_or("no such suite")?;
+    /// let mut settings = Settings::default();
+    /// settings.set("step", "32");
+    /// settings.complete(suite.settings(), true);
+    /// let all: Vec<(&str, &str)> = settings.iter().collect();
+    /// assert_eq!(all, [("ctx", "256"), ("step", "32"), ("text", "")]);
+    /// # Ok::<(), &str>(())
+    /// ```
     pub fn complete(&mut self, settings: &[Setting], quick: bool) {
         for setting in settings {
             let value = if quick {
@@ -118,6 +182,28 @@ impl Settings {
     ///
     /// # Errors
     /// [`SettingError::Value`].
+    ///
+    /// ```
+    /// use harness_suites::{Setting, Settings};
+    ///
+    /// const SESSIONS: Setting = Setting {
+    ///     key: "sessions",
+    ///     default: "8",
+    ///     quick: "5",
+    ///     unit: "sessions",
+    ///     help: "how many are open at once",
+    /// };
+    /// let some = |&value: &usize| match value {
+    ///     0 => Err("at least 1".to_owned()),
+    ///     _ => Ok(()),
+    /// };
+    /// let mut settings = Settings::default();
+    /// assert_eq!(settings.get(&SESSIONS, some)?, 8);
+    /// settings.set("sessions", "0");
+    /// let refused = settings.get(&SESSIONS, some).map_err(|error| error.to_string());
+    /// assert_eq!(refused, Err("setting `sessions=0`: at least 1".into()));
+    /// # Ok::<(), harness_suites::SettingError>(())
+    /// ```
     pub fn get<T>(
         &self,
         setting: &Setting,

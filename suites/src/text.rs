@@ -11,12 +11,19 @@ use engine::{TokenId, Tokenizer, TokenizerError};
 /// Where the model wants a BOS token, each window begins with one, so that
 /// every position sees the kind of context the model was trained on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Windows {
+pub(crate) struct Windows {
     length: usize,
     tokens: Vec<TokenId>,
 }
 
 /// A text that cannot be used.
+///
+/// ```
+/// use harness_suites::TextError;
+///
+/// let error = TextError::TooShort { tokens: 100, window: 512 };
+/// assert!(error.to_string().ends_with("use a longer text or a smaller ctx"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
     /// The file cannot be read.
@@ -99,7 +106,7 @@ impl Windows {
     /// # Errors
     /// [`TextError::TooShort`] when there is not even one,
     /// [`TextError::Tokenizer`].
-    pub fn cut(
+    pub(crate) fn cut(
         text: &str,
         tokenizer: &dyn Tokenizer,
         count: usize,
@@ -127,30 +134,30 @@ impl Windows {
 
     /// Tokens in a window.
     #[must_use]
-    pub fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.length
     }
 
     /// Number of windows.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.tokens.len() / self.length
     }
 
     /// The windows in order.
-    pub fn iter(&self) -> impl Iterator<Item = &[TokenId]> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[TokenId]> {
         self.tokens.chunks(self.length)
     }
 
     /// The first window; there always is one.
     #[must_use]
-    pub fn first(&self) -> &[TokenId] {
+    pub(crate) fn first(&self) -> &[TokenId] {
         &self.tokens[..self.length]
     }
 
     /// All tokens, window after window.
     #[must_use]
-    pub fn tokens(&self) -> &[TokenId] {
+    pub(crate) fn tokens(&self) -> &[TokenId] {
         &self.tokens
     }
 }

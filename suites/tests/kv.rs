@@ -5,13 +5,12 @@ mod support;
 
 use engine::FailureKind;
 use harness_suites::SuiteError;
-use harness_suites::kv::Kv;
 use support::{Fake, Flaw, Outcome, run};
 
 const TOKEN_BYTES: f64 = 4.0 * 256.0;
 
 fn kv(fake: Fake) -> Outcome {
-    run(&Kv, fake, &[("ctx", "600")])
+    run("kv", fake, &[("ctx", "600")])
 }
 
 fn flawed(flaw: Flaw) -> Outcome {
@@ -157,7 +156,7 @@ fn unusable_settings_are_refused() {
         ("step", "400"),
         ("ctx", "1025"),
     ] {
-        let outcome = run(&Kv, Fake::default(), &[(key, value)]);
+        let outcome = run("kv", Fake::default(), &[(key, value)]);
         match outcome.result {
             Err(SuiteError::Setting(error)) => assert!(error.to_string().contains(key), "{error}"),
             other => panic!("{key}={value}: {other:?}"),

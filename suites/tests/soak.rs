@@ -6,7 +6,6 @@
 mod support;
 
 use harness_suites::SuiteError;
-use harness_suites::soak::Soak;
 use support::{Fake, Flaw, run};
 
 const CYCLES: [(&str, &str); 2] = [("cycles", "200"), ("duration_s", "0")];
@@ -17,7 +16,7 @@ fn leaks_are_found_and_health_is_not_doubted() {
         flaw: Flaw::Leaks(bytes),
         ..Fake::default()
     };
-    let outcome = run(&Soak, leaking(64 << 10), &CYCLES);
+    let outcome = run("soak", leaking(64 << 10), &CYCLES);
     assert_eq!(outcome.failed(), ["cycles.leak_low_bytes"]);
     let leak = outcome.figure("cycles", "leak_bytes");
     // The allocator adds a header and rounds up.
@@ -25,7 +24,7 @@ fn leaks_are_found_and_health_is_not_doubted() {
     let interval = leak.interval.unwrap();
     assert!(interval.low <= leak.value && leak.value <= interval.high);
 
-    let outcome = run(&Soak, leaking(0), &CYCLES);
+    let outcome = run("soak", leaking(0), &CYCLES);
     assert_eq!(outcome.failed(), Vec::<String>::new());
     let cycles = |metric: &str| {
         outcome
@@ -44,7 +43,7 @@ fn leaks_are_found_and_health_is_not_doubted() {
         ("max_leak_bytes", "100000"),
         ("reopen_model", "true"),
     ];
-    let outcome = run(&Soak, leaking(64 << 10), &more);
+    let outcome = run("soak", leaking(64 << 10), &more);
     assert_eq!(outcome.failed(), Vec::<String>::new());
     let opened = outcome.samples.iter().filter(|s| s.metric == "open_ns");
     assert_eq!(opened.count(), 199);
@@ -58,7 +57,7 @@ fn leaks_are_found_and_health_is_not_doubted() {
         ("prompt_tokens", "1020"),
         ("reopen_model", "maybe"),
     ] {
-        match run(&Soak, leaking(0), &[(key, value)]).result {
+        match run("soak", leaking(0), &[(key, value)]).result {
             Err(SuiteError::Setting(error)) => assert!(error.to_string().contains(key), "{error}"),
             other => panic!("{key}={value}: {other:?}"),
         }

@@ -10,9 +10,7 @@ use engine::{
     Want,
 };
 use reference::{Fault, Reference};
-use suites::{
-    Cell, Defaults, Input, Measurement, Role, Sample, Settings, Shard, Suite, parity::Parity,
-};
+use suites::{Cell, Defaults, Input, Measurement, Role, Sample, Settings, Shard, find};
 use tempfile::TempDir;
 
 /// Reads numbers as token ids: the tiny models have no tokenizer.
@@ -190,7 +188,7 @@ impl<'a> Bench<'a> {
             progress: &|_, _| {},
             samples: &mut |sample| samples.push(sample),
         };
-        match Parity.run(&mut cell) {
+        match find("parity").unwrap().run(&mut cell) {
             Ok(measurements) => Ok(Found {
                 measurements,
                 samples,

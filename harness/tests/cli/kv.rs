@@ -7,8 +7,7 @@ use engine::{
     Engine, EngineOptions, EngineSpec, ModelArtifact, TokenId, Tokenizer, TokenizerError,
 };
 use reference::Reference;
-use suites::kv::Kv;
-use suites::{Cell, Defaults, Input, Role, Settings, Shard, Suite};
+use suites::{Cell, Defaults, Input, Role, Settings, Shard, find};
 use tempfile::TempDir;
 
 const ENGINES: [&str; 6] = [
@@ -133,8 +132,9 @@ fn eviction_saves_memory_and_changes_no_answer() {
     let spec: EngineSpec = "reference:evict=window".parse().unwrap();
     let mut settings = Settings::default();
     settings.set("ctx", "0");
-    settings.complete(Kv.settings(), false);
-    let figures = Kv
+    let kv = find("kv").unwrap();
+    settings.complete(kv.settings(), false);
+    let figures = kv
         .run(&mut Cell {
             open: &|| open(&spec.options),
             variant: &|key, value| {

@@ -93,7 +93,7 @@ const SAVE_ANSWERS: Setting = Setting {
 
 /// The suite.
 #[derive(Clone, Copy, Debug)]
-pub struct Accuracy;
+pub(crate) struct Accuracy;
 
 impl Suite for Accuracy {
     fn name(&self) -> &'static str {
@@ -172,6 +172,27 @@ impl Suite for Accuracy {
 }
 
 /// Items that cannot be used.
+///
+/// ```
+/// use engine::ModelArtifact;
+/// use harness_suites::{Defaults, Input, ItemsError, Settings, SuiteError, find};
+/// use reference::{Source, tokenizer};
+///
+/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let items = r#"{"id": "sum", "prompt": "1 + 1 =", "choices": ["1", "2"], "answer": 2}"#;
+/// let input = Input {
+///     tokenizer: &*tokenizer::open(&Source::open(&model)?)?,
+///     model_sha256: &model.sha256,
+///     defaults: Defaults { items, ..Defaults::default() },
+///     settings: &Settings::default(),
+/// };
+/// match find("accuracy").ok_or("no such suite")?.validate(&input) {
+///     // Choices are counted from 0: there is no choice 2.
+///     Err(SuiteError::Items(ItemsError::Item { line, .. })) => assert_eq!(line, 1),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum ItemsError {
     /// The file cannot be read.

@@ -71,7 +71,7 @@ const SAVE_EMBEDDINGS: Setting = Setting {
 
 /// The suite.
 #[derive(Clone, Copy, Debug)]
-pub struct Embedding;
+pub(crate) struct Embedding;
 
 impl Suite for Embedding {
     fn name(&self) -> &'static str {

@@ -21,6 +21,20 @@ pub use stream::TextStream;
 pub(crate) use streamed::{Streamed, streamed};
 
 /// What to generate.
+///
+/// ```
+/// use harness_suites::generation::{Request, Sampling, Stop};
+///
+/// let sampling: Sampling = "temperature=0.8,top_p=0.95,seed=1".parse()?;
+/// let stop = Stop { token_ids: vec![1], strings: vec!["\n\n".into()] };
+/// let prompt = [0, 368, 1293];
+/// let request =
+///     Request { prompt: &prompt, sampling: &sampling, stop: &stop, max_tokens: 64, top: 0 };
+/// // The same with the greedy sampler.
+/// let greedy = Request { sampling: &Sampling::default(), ..request };
+/// assert_eq!(greedy.sampling.to_string(), "greedy");
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// Tokens to put into the context first; BOS is not added.
@@ -47,6 +61,18 @@ pub struct Stop {
 
 impl Stop {
     /// Ends where the model says it is done.
+    ///
+    /// ```
+    /// use engine::ModelArtifact;
+    /// use harness_suites::generation::Stop;
+    /// use reference::{Source, tokenizer};
+    ///
+    /// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+    /// let tokenizer = tokenizer::open(&Source::open(&model)?)?;
+    /// let line = Stop { strings: vec!["\n".into()], ..Stop::of(&*tokenizer) };
+    /// assert_eq!(line.token_ids, tokenizer.eos().into_iter().collect::<Vec<_>>());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn of(tokenizer: &dyn Tokenizer) -> Self {
         Self {
@@ -56,7 +82,7 @@ impl Stop {
     }
 }
 
-/// One chosen token.
+/// One chosen token; [`generate`] has an example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// The token.
@@ -72,7 +98,7 @@ pub struct Step {
     pub spread: f64,
 }
 
-/// A finished text.
+/// A finished text; [`generate`] has an example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Generated {
     /// Every chosen token, that which ended the text included.
@@ -105,6 +131,44 @@ pub enum Finish {
 /// What [`Session::extend`] fails with, [`FailureKind::InvalidInput`] for an empty
 /// prompt, [`FailureKind::Numerics`] for NaN or infinite logits,
 /// [`FailureKind::Protocol`] for logits of another shape than was asked for.
+///
+/// ```
+/// use engine::{Engine, EngineOptions, ModelArtifact};
+/// use harness_suites::generation::{Finish, Request, Sampling, Stop, generate};
+/// use reference::{Reference, Source, tokenizer};
+///
+/// let artifact = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let tokenizer = tokenizer::open(&Source::open(&artifact)?)?;
+/// let model = Reference.open(&artifact, &EngineOptions::default())?;
+///
+/// let mut prompt: Vec<_> = tokenizer.bos().into_iter().collect();
+/// prompt.extend(tokenizer.encode("The visions of romance were over. Catherine was")?);
+/// let request = Request {
+///     prompt: &prompt,
+///     sampling: &Sampling::default(),
+///     stop: &Stop { strings: vec![",".into()], ..Stop::of(&*tokenizer) },
+///     max_tokens: 32,
+///     top: 2,
+/// };
+/// let mut shown = String::new();
+/// let generated = generate(
+///     &mut *model.session()?,
+///     model.config(),
+///     &*tokenizer,
+///     &request,
+///     &mut |text| shown += text,
+/// )?;
+/// assert_eq!(generated.text, " not in the way of the pump-room");
+/// assert_eq!(generated.finish, Finish::StopString(",".into()));
+/// assert_eq!(shown, generated.text);
+///
+/// // How sure the model was of its first choice.
+/// let first = &generated.steps[0];
+/// let [best, second] = first.top[..] else { return Err("two were asked for".into()) };
+/// assert_eq!(best, (first.token, first.log_probability));
+/// assert!((best.1 - second.1 - first.margin).abs() < 1e-6);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn generate(
     session: &mut dyn Session,
     config: &ModelConfig,

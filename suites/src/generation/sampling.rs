@@ -34,6 +34,17 @@ use crate::distribution::{exp, top};
 /// Settings of the sampler; the default is greedy. Written `greedy`, or
 /// `temperature=0.8,top_k=40,top_p=0.95,min_p=0.05,seed=1`, where all but the
 /// temperature may be left out.
+///
+/// ```
+/// use harness_suites::generation::Sampling;
+///
+/// let sampling: Sampling = "temperature=0.8,top_k=40,seed=1".parse()?;
+/// assert_eq!((sampling.temperature, sampling.top_p), (0.8, 1.0));
+/// assert_eq!(sampling.to_string(), "temperature=0.8,top_k=40,seed=1");
+/// assert_eq!("greedy".parse(), Ok(Sampling::default()));
+/// assert!("temperature=0".parse::<Sampling>().is_err_and(|why| why.contains("write `greedy`")));
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Sampling {
@@ -64,7 +75,7 @@ impl Default for Sampling {
 impl Sampling {
     /// Whether the largest logit is always taken.
     #[must_use]
-    pub fn is_greedy(&self) -> bool {
+    pub(crate) fn is_greedy(&self) -> bool {
         self.temperature == 0.0
     }
 
@@ -155,6 +166,20 @@ impl TryFrom<String> for Sampling {
 }
 
 /// Chooses the tokens of one text, step by step.
+///
+/// ```
+/// use harness_suites::generation::{Sampler, Sampling};
+///
+/// let hot: Sampling = "temperature=1.5,seed=3".parse()?;
+/// let text = || {
+///     let mut sampler = Sampler::new(&hot);
+///     [(); 20].map(|()| sampler.choose(&[0.5, 1.0, 0.8]).token)
+/// };
+/// // A seed is a text: the same choices in every run and on every machine.
+/// assert_eq!(text(), text());
+/// assert!((0..3).all(|token| text().contains(&token)));
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Sampler {
     sampling: Sampling,
@@ -162,6 +187,14 @@ pub struct Sampler {
 }
 
 /// What a sampler chose.
+///
+/// ```
+/// use harness_suites::generation::{Choice, Sampler, Sampling};
+///
+/// let mut greedy = Sampler::new(&Sampling::default());
+/// let Choice { token, margin } = greedy.choose(&[1.0, 4.0, 3.5]);
+/// assert_eq!((token, margin), (1, 0.5));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Choice {
     /// The token.
@@ -182,7 +215,7 @@ impl Sampler {
 
     /// A sampler that has made `steps` choices.
     #[must_use]
-    pub fn at_step(sampling: &Sampling, steps: usize) -> Self {
+    pub(crate) fn at_step(sampling: &Sampling, steps: usize) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&sampling.seed.to_le_bytes());
         let mut random = ChaCha8Rng::from_seed(key);
@@ -195,6 +228,18 @@ impl Sampler {
     }
 
     /// Chooses from a row of finite logits, of which there must be one or more.
+    ///
+    /// ```
+    /// use harness_suites::generation::{Sampler, Sampling};
+    ///
+    /// let best_two: Sampling = "temperature=1,top_k=2,seed=7".parse()?;
+    /// let mut sampler = Sampler::new(&best_two);
+    /// // Token 3 is as probable as token 1, and the lower id wins a tie.
+    /// let chosen = [(); 50].map(|()| sampler.choose(&[0.0, 2.0, 3.0, 2.0]).token);
+    /// assert!(chosen.contains(&1) && chosen.contains(&2));
+    /// assert!(!chosen.contains(&0) && !chosen.contains(&3));
+    /// # Ok::<(), String>(())
+    /// ```
     pub fn choose(&mut self, logits: &[f32]) -> Choice {
         if self.sampling.is_greedy() {
             let best = top(logits, 2);

@@ -8,6 +8,19 @@ use engine::StreamDecoder;
 /// The text ends before the stop string whose last byte comes first; of several
 /// that end there, before the longest. That does not depend on how the bytes are
 /// divided into tokens.
+///
+/// ```
+/// use harness_suites::generation::TextStream;
+///
+/// let stops = ["\nUser:".to_owned()];
+/// let mut stream = TextStream::new(&stops);
+/// let mut shown = Vec::new();
+/// let mut push = |bytes: &[u8]| stream.push(bytes, &mut |text| shown.push(text.to_owned()));
+/// assert_eq!(push(b"Yes."), None);
+/// assert_eq!(push(b"\nUse"), None);
+/// assert_eq!(push(b" it\nUser: "), Some("\nUser:"));
+/// assert_eq!(shown, ["Yes.", "\nUse it"]);
+/// ```
 #[derive(Debug)]
 pub struct TextStream<'a> {
     stops: &'a [String],
@@ -30,12 +43,38 @@ impl<'a> TextStream<'a> {
     /// Takes the bytes of one token and gives `emit` the text that has become
     /// certain, if any has. Returns the stop string, if the text has come
     /// to one; the stream is over then.
+    ///
+    /// ```
+    /// use harness_suites::generation::TextStream;
+    ///
+    /// let mut stream = TextStream::new(&[]);
+    /// let mut shown = String::new();
+    /// // Half a character is not shown.
+    /// stream.push(b"caf\xc3", &mut |text| shown += text);
+    /// stream.push(b"\xa9", &mut |text| {
+    ///     assert_eq!(text, "é");
+    ///     shown += text;
+    /// });
+    /// assert_eq!(shown, "café");
+    /// ```
     pub fn push(&mut self, bytes: &[u8], emit: &mut dyn FnMut(&str)) -> Option<&'a str> {
         let text = self.decoder.push(bytes);
         self.take(&text, emit)
     }
 
     /// Gives `emit` what is left once no more tokens come.
+    ///
+    /// ```
+    /// use harness_suites::generation::TextStream;
+    ///
+    /// let stops = ["</s>".to_owned()];
+    /// let mut stream = TextStream::new(&stops);
+    /// let mut shown = String::new();
+    /// stream.push(b"a < b and c <", &mut |text| shown += text);
+    /// assert_eq!(shown, "a < b and c ");
+    /// stream.finish(&mut |text| shown += text);
+    /// assert_eq!(shown, "a < b and c <");
+    /// ```
     pub fn finish(mut self, emit: &mut dyn FnMut(&str)) -> Option<&'a str> {
         let rest = std::mem::take(&mut self.decoder).finish();
         let stop = self.take(&rest, emit);

@@ -6,6 +6,14 @@ use std::path::{Path, PathBuf};
 use crate::chat::ChatError;
 
 /// Transcripts or prompts that cannot be used.
+///
+/// ```
+/// use harness_suites::golden::Prompt;
+///
+/// let lines = "{\"id\": \"a\", \"prompt\": \"x\"}\n{\"id\": \"a\", \"prompt\": \"y\"}\n";
+/// let error = Prompt::parse("prompts.jsonl".as_ref(), lines).map_err(|error| error.to_string());
+/// assert_eq!(error, Err("prompts.jsonl line 2: id `a` is that of line 1 already".into()));
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum GoldenError {
     /// The file or folder cannot be read or written.

@@ -76,7 +76,7 @@ pub const TOP: usize = 10;
 
 /// The suite.
 #[derive(Clone, Copy, Debug)]
-pub struct Golden;
+pub(crate) struct Golden;
 
 impl Suite for Golden {
     fn name(&self) -> &'static str {

@@ -11,6 +11,16 @@ use crate::chat::{self, ChatError, Message};
 use crate::generation::Sampling;
 
 /// What a model is asked.
+///
+/// ```
+/// use harness_suites::golden::{Body, Prompt};
+///
+/// let line = r#"{"id": "ghost", "prompt": "Which of you have done this?", "max_tokens": 16}"#;
+/// let prompts = Prompt::parse("prompts.jsonl".as_ref(), line)?;
+/// assert_eq!(prompts[0].body, Body::Prompt("Which of you have done this?".into()));
+/// assert_eq!((prompts[0].max_tokens, &prompts[0].sampling), (Some(16), &None));
+/// # Ok::<(), harness_suites::golden::GoldenError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompt {
     /// Names the transcript and its file.
@@ -28,6 +38,18 @@ pub struct Prompt {
 }
 
 /// A text to go on with, or a chat to answer.
+///
+/// ```
+/// use harness_suites::golden::{Body, Prompt};
+///
+/// let prompts = Prompt::parse("short.jsonl".as_ref(), fixtures::PROMPTS)?;
+/// let said = |body: &Body| match body {
+///     Body::Prompt(text) => text.clone(),
+///     Body::Messages(messages) => messages.iter().map(|message| &*message.content).collect(),
+/// };
+/// assert!(said(&prompts[0].body).starts_with("The visions of romance were over."));
+/// # Ok::<(), harness_suites::golden::GoldenError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Body {
@@ -43,7 +65,7 @@ impl Body {
     ///
     /// # Errors
     /// [`ChatError`].
-    pub fn encode(&self, tokenizer: &dyn Tokenizer) -> Result<Vec<TokenId>, ChatError> {
+    pub(crate) fn encode(&self, tokenizer: &dyn Tokenizer) -> Result<Vec<TokenId>, ChatError> {
         match self {
             Self::Messages(messages) => chat::encode(tokenizer, messages),
             Self::Prompt(text) => {
@@ -83,6 +105,16 @@ impl Prompt {
     ///
     /// # Errors
     /// [`GoldenError`], with the line.
+    ///
+    /// ```
+    /// use harness_suites::golden::Prompt;
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("prompts.jsonl");
+    /// std::fs::write(&path, fixtures::PROMPTS)?;
+    /// assert_eq!(Prompt::read(&path)?.len(), 24);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn read(path: &Path) -> Result<Vec<Self>, GoldenError> {
         Self::parse(path, &read(path)?)
     }
@@ -91,6 +123,20 @@ impl Prompt {
     ///
     /// # Errors
     /// [`GoldenError`], with the line.
+    ///
+    /// ```
+    /// use harness_suites::golden::Prompt;
+    ///
+    /// let text = r#"
+    ///     {"id": "short", "prompt": "Once upon a time"}
+    ///
+    ///     {"id": "hot", "prompt": "Once", "sampling": "temperature=1.2,seed=4", "stop": ["."]}
+    /// "#;
+    /// let prompts = Prompt::parse("prompts.jsonl".as_ref(), text)?;
+    /// let sampling = prompts[1].sampling.as_ref();
+    /// assert_eq!(sampling.map(|sampling| sampling.temperature), Some(1.2));
+    /// # Ok::<(), harness_suites::golden::GoldenError>(())
+    /// ```
     pub fn parse(path: &Path, text: &str) -> Result<Vec<Self>, GoldenError> {
         let mut prompts: Vec<Self> = Vec::new();
         let mut lines: HashMap<String, usize> = HashMap::new();
@@ -136,7 +182,7 @@ impl Prompt {
     ///
     /// # Errors
     /// [`GoldenError::Prompt`]; [`GoldenError::File`] for a prompt of no tokens.
-    pub fn encode(&self, tokenizer: &dyn Tokenizer) -> Result<Vec<TokenId>, GoldenError> {
+    pub(crate) fn encode(&self, tokenizer: &dyn Tokenizer) -> Result<Vec<TokenId>, GoldenError> {
         let path = &self.path;
         let ids = self.body.encode(tokenizer);
         let ids = ids.map_err(|why| GoldenError::Prompt {

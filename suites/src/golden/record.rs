@@ -12,7 +12,8 @@ use crate::parity::{Mark, prefill};
 /// Most tokens to read for the measurement of a network's noise gain.
 const PROBE_TOKENS: usize = 256;
 
-/// What prompts leave open, and what transcripts tell of their making.
+/// What prompts leave open, and what transcripts tell of their making; [`Recorder::record`] has an
+/// example.
 #[derive(Clone, Copy)]
 pub struct Recorder<'a> {
     /// Engine spec and version.
@@ -38,6 +39,31 @@ impl Recorder<'_> {
     /// # Errors
     /// [`SuiteError::Golden`] for a prompt that cannot be put to the model,
     /// [`SuiteError::Engine`].
+    ///
+    /// ```
+    /// use engine::{Engine, EngineOptions, ModelArtifact};
+    /// use harness_suites::generation::Sampling;
+    /// use harness_suites::golden::{Prompt, Recorder, TOP};
+    /// use reference::{Reference, Source, tokenizer};
+    ///
+    /// let artifact = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+    /// let recorder = Recorder {
+    ///     engine: "reference 0.1.0",
+    ///     model_sha256: &artifact.sha256,
+    ///     tokenizer: &*tokenizer::open(&Source::open(&artifact)?)?,
+    ///     sampling: &Sampling::default(),
+    ///     stop: &[".".to_owned()],
+    ///     max_tokens: 8,
+    ///     top: TOP,
+    /// };
+    /// let line = r#"{"id": "austen", "prompt": "The visions of romance were over. Catherine was"}"#;
+    /// let prompts = Prompt::parse("prompts.jsonl".as_ref(), line)?;
+    /// let model = Reference.open(&artifact, &EngineOptions::default())?;
+    /// let transcripts = recorder.record(&*model, &|_, _| None, &prompts, &|_, _| {})?;
+    /// assert_eq!((transcripts.len(), transcripts[0].steps.len()), (1, 8));
+    /// assert!(transcripts[0].text.starts_with(" not in the way of"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn record(
         &self,
         model: &dyn Model,

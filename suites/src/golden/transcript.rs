@@ -19,6 +19,19 @@ use crate::parity::Mark;
 const SCHEMA: u32 = 1;
 
 /// A prompt and what an engine made of it, step by step.
+///
+/// ```
+/// use harness_suites::generation::Finish;
+/// use harness_suites::golden::{Body, Transcript};
+///
+/// let (name, text) = fixtures::GOLDENS[0];
+/// let transcript = Transcript::parse(name.as_ref(), text)?;
+/// let prompt = "The visions of romance were over. Catherine was";
+/// assert_eq!(transcript.body, Body::Prompt(prompt.into()));
+/// assert!(transcript.text.starts_with(" not in the way of the pump-room"));
+/// assert_eq!((transcript.steps.len(), transcript.finish), (32, Finish::Length));
+/// # Ok::<(), harness_suites::golden::GoldenError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transcript {
     /// Names the prompt.
@@ -52,6 +65,20 @@ pub struct Transcript {
 }
 
 /// One step of a transcript; figures have six decimals.
+///
+/// ```
+/// use harness_suites::golden::Transcript;
+///
+/// let (name, text) = fixtures::GOLDENS[0];
+/// let transcript = Transcript::parse(name.as_ref(), text)?;
+/// let closest = transcript.steps.iter().min_by(|a, b| a.margin.total_cmp(&b.margin));
+/// let closest = closest.ok_or("no steps")?;
+/// // What another engine would say first if rounding swapped the two.
+/// let (second, log_probability) = closest.top[1];
+/// assert_ne!(second, closest.token);
+/// assert!((closest.log_probability - log_probability - closest.margin).abs() < 2e-6);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recorded {
@@ -139,6 +166,19 @@ impl Transcript {
     ///
     /// # Errors
     /// [`GoldenError`]: unreadable, malformed, none at all, or two of one id.
+    ///
+    /// ```
+    /// use harness_suites::golden::Transcript;
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// for (name, text) in &fixtures::GOLDENS[..2] {
+    ///     Transcript::parse(name.as_ref(), text)?.write(folder.path(), false)?;
+    /// }
+    /// let read = Transcript::read(folder.path())?;
+    /// assert_eq!(read.len(), 2);
+    /// assert_eq!(read[0].0, Transcript::path(folder.path(), &read[0].1.id));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn read(path: &Path) -> Result<Vec<(PathBuf, Self)>, GoldenError> {
         let mut paths = vec![path.to_owned()];
         if path.is_dir() {
@@ -168,6 +208,16 @@ impl Transcript {
     ///
     /// # Errors
     /// [`GoldenError`], with the line where there is one.
+    ///
+    /// ```
+    /// use harness_suites::golden::Transcript;
+    ///
+    /// let (name, text) = fixtures::GOLDENS[0];
+    /// assert!(Transcript::parse(name.as_ref(), text).is_ok());
+    /// let newer = text.replace("\"schema\": 1", "\"schema\": 2");
+    /// let refused = Transcript::parse(name.as_ref(), &newer).map_err(|error| error.to_string());
+    /// assert!(refused.is_err_and(|why| why.contains("this harness reads schema 1")));
+    /// ```
     pub fn parse(path: &Path, text: &str) -> Result<Self, GoldenError> {
         let wrong = |error| GoldenError::json(path, 1, &error);
         let Schema { schema } = serde_json::from_str(text).map_err(wrong)?;
@@ -273,6 +323,18 @@ impl Transcript {
     ///
     /// # Errors
     /// When a figure is no number.
+    ///
+    /// ```
+    /// use harness_suites::golden::Transcript;
+    ///
+    /// let (name, text) = fixtures::GOLDENS[0];
+    /// let mut transcript = Transcript::parse(name.as_ref(), text)?;
+    /// assert_eq!(transcript.to_text()?, text);
+    /// transcript.steps[0].margin = 0.5;
+    /// let changed = transcript.to_text()?;
+    /// assert_eq!(changed.lines().zip(text.lines()).filter(|(a, b)| a != b).count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn to_text(&self) -> serde_json::Result<String> {
         let body = match &self.body {
             Body::Prompt(text) => ("prompt", json::line(text)?),
@@ -304,6 +366,15 @@ impl Transcript {
     }
 
     /// Where the transcript `id` goes in `folder`.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use harness_suites::golden::Transcript;
+    ///
+    /// let path = Transcript::path(Path::new("goldens"), "austen-01");
+    /// assert_eq!(path, Path::new("goldens/austen-01.json"));
+    /// ```
     #[must_use]
     pub fn path(folder: &Path, id: &str) -> PathBuf {
         folder.join(format!("{id}.json"))
@@ -313,6 +384,19 @@ impl Transcript {
     ///
     /// # Errors
     /// [`GoldenError::Io`]; also when there is one already, unless `replace`.
+    ///
+    /// ```
+    /// use harness_suites::golden::Transcript;
+    ///
+    /// let (name, text) = fixtures::GOLDENS[0];
+    /// let transcript = Transcript::parse(name.as_ref(), text)?;
+    /// let folder = tempfile::tempdir()?;
+    /// let path = transcript.write(folder.path(), false)?;
+    /// assert_eq!(std::fs::read_to_string(path)?, text);
+    /// assert!(transcript.write(folder.path(), false).is_err());
+    /// transcript.write(folder.path(), true)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn write(&self, folder: &Path, replace: bool) -> Result<PathBuf, GoldenError> {
         let path = Self::path(folder, &self.id);
         let written = || -> io::Result<()> {

@@ -40,7 +40,7 @@ const SIZE: Setting = Setting {
 
 /// The suite.
 #[derive(Clone, Copy, Debug)]
-pub struct KernelsSuite;
+pub(crate) struct KernelsSuite;
 
 impl Suite for KernelsSuite {
     fn name(&self) -> &'static str {

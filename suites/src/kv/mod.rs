@@ -43,7 +43,7 @@ const STEP: Setting = Setting {
 
 /// The suite.
 #[derive(Clone, Copy, Debug)]
-pub struct Kv;
+pub(crate) struct Kv;
 
 impl Suite for Kv {
     fn name(&self) -> &'static str {

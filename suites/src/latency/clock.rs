@@ -5,6 +5,32 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Monotonic time in nanoseconds from an origin of the clock's own.
+///
+/// One that a test moves:
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+///
+/// use harness_suites::latency::{Clock, Laps};
+///
+/// struct Hands(AtomicU64);
+///
+/// impl Clock for Hands {
+///     fn now_ns(&self) -> u64 {
+///         self.0.load(Relaxed)
+///     }
+///     fn wait_until(&self, then_ns: u64) {
+///         self.0.fetch_max(then_ns, Relaxed);
+///     }
+/// }
+///
+/// let clock = Hands(AtomicU64::new(0));
+/// let mut laps = Laps::new(&clock, 1);
+/// laps.start();
+/// clock.wait_until(250);
+/// laps.lap();
+/// assert_eq!(laps.laps_ns(), [250]);
+/// ```
 pub trait Clock: Sync {
     /// Now.
     fn now_ns(&self) -> u64;
@@ -24,6 +50,14 @@ pub struct MonotonicClock(Instant);
 
 impl MonotonicClock {
     /// A clock that stands at zero now.
+    ///
+    /// ```
+    /// use harness_suites::latency::{Clock, MonotonicClock};
+    ///
+    /// let clock = MonotonicClock::start();
+    /// clock.wait_until(1_000_000);
+    /// assert!(clock.now_ns() >= 1_000_000);
+    /// ```
     #[must_use]
     pub fn start() -> Self {
         Self(Instant::now())

@@ -8,6 +8,21 @@ use super::clock::Clock;
 ///
 /// The end of a step is the start of the next, so that no time between two steps is
 /// lost. Room for all laps is made beforehand: a lap allocates nothing.
+///
+/// ```
+/// use harness_suites::latency::{Laps, MonotonicClock};
+///
+/// let clock = MonotonicClock::start();
+/// let mut laps = Laps::new(&clock, 3);
+/// laps.start();
+/// for _ in 0..3 {
+///     // What is measured.
+///     laps.lap();
+/// }
+/// assert_eq!(laps.laps_ns().len(), 3);
+/// let sum: u64 = laps.laps_ns().iter().sum();
+/// assert_eq!(sum, laps.ended_ns() - laps.started_ns());
+/// ```
 pub struct Laps<'a> {
     clock: &'a dyn Clock,
     started_ns: u64,
@@ -30,6 +45,18 @@ impl<'a> Laps<'a> {
     }
 
     /// Forgets all laps and begins the first one.
+    ///
+    /// ```
+    /// use harness_suites::latency::{Laps, MonotonicClock};
+    ///
+    /// let clock = MonotonicClock::start();
+    /// let mut laps = Laps::new(&clock, 1);
+    /// for _ in 0..2 {
+    ///     laps.start();
+    ///     laps.lap();
+    /// }
+    /// assert_eq!(laps.laps_ns().len(), 1);
+    /// ```
     pub fn start(&mut self) {
         self.laps_ns.clear();
         self.computed_ns.clear();
@@ -47,7 +74,7 @@ impl<'a> Laps<'a> {
 
     /// Notes what an engine took in the last lap by its own clock, if it has one.
     #[inline]
-    pub fn computed(&mut self, by_engine: Option<Duration>) {
+    pub(super) fn computed(&mut self, by_engine: Option<Duration>) {
         if let Some(by_engine) = by_engine {
             self.computed_ns.push(by_engine.as_nanos() as u64);
         }
@@ -55,7 +82,7 @@ impl<'a> Laps<'a> {
 
     /// What the engine took by its own clock: one a lap, or none.
     #[must_use]
-    pub fn computed_ns(&self) -> &[u64] {
+    pub(super) fn computed_ns(&self) -> &[u64] {
         match self.computed_ns.len() == self.laps_ns.len() {
             true => &self.computed_ns,
             false => &[],

@@ -42,7 +42,7 @@ use surroundings::Before;
 
 /// The suite.
 #[derive(Clone, Copy, Debug)]
-pub struct Latency;
+pub(crate) struct Latency;
 
 impl Suite for Latency {
     fn name(&self) -> &'static str {

@@ -16,6 +16,25 @@ use super::laps::Laps;
 /// # Errors
 /// The engine's, and [`FailureKind::Protocol`] or [`FailureKind::Numerics`] where its
 /// logits are not one finite row of `vocab`.
+///
+/// ```
+/// use engine::{Engine, EngineOptions, ModelArtifact};
+/// use harness_suites::latency::{Laps, MonotonicClock, request};
+/// use reference::Reference;
+///
+/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let model = Reference.open(&model, &EngineOptions::default())?;
+/// let clock = MonotonicClock::start();
+/// let (prompt, answer) = ([0, 368, 1293], [834, 277, 222]);
+/// let mut laps = Laps::new(&clock, 1 + answer.len());
+/// let vocab = model.config().vocab;
+/// request(&mut *model.session()?, &prompt, &answer, vocab, &mut laps)?;
+/// let (ttft_ns, itl_ns) = laps.laps_ns().split_first().ok_or("no laps")?;
+/// let took_ns = laps.ended_ns() - laps.started_ns();
+/// assert_eq!(ttft_ns + itl_ns.iter().sum::<u64>(), took_ns);
+/// assert_eq!(itl_ns.len(), answer.len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn request(
     session: &mut dyn Session,
     prompt: &[TokenId],

@@ -62,7 +62,7 @@ const MOST_SESSIONS: usize = 1 << 16;
 
 /// The suite.
 #[derive(Clone, Copy, Debug)]
-pub struct Memory;
+pub(crate) struct Memory;
 
 impl Suite for Memory {
     fn name(&self) -> &'static str {

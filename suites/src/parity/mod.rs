@@ -68,7 +68,7 @@ const SAVE_LOGITS: Setting = Setting {
 
 /// The suite.
 #[derive(Clone, Copy, Debug)]
-pub struct Parity;
+pub(crate) struct Parity;
 
 impl Suite for Parity {
     fn name(&self) -> &'static str {

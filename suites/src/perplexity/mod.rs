@@ -82,7 +82,7 @@ const BASE_LOGITS: Setting = Setting {
 
 /// The suite.
 #[derive(Clone, Copy, Debug)]
-pub struct Perplexity;
+pub(crate) struct Perplexity;
 
 impl Suite for Perplexity {
     fn name(&self) -> &'static str {

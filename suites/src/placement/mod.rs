@@ -19,7 +19,7 @@ const OPEN: &str = "open";
 
 /// The suite.
 #[derive(Clone, Copy, Debug)]
-pub struct PlacementSuite;
+pub(crate) struct PlacementSuite;
 
 impl Suite for PlacementSuite {
     fn name(&self) -> &'static str {

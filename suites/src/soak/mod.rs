@@ -80,7 +80,7 @@ const MOST_CYCLES: usize = 1 << 20;
 
 /// The suite.
 #[derive(Clone, Copy, Debug)]
-pub struct Soak;
+pub(crate) struct Soak;
 
 impl Suite for Soak {
     fn name(&self) -> &'static str {

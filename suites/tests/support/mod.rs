@@ -8,7 +8,7 @@ use engine::{
     ModelConfig, NumberFormat, Numerics, Session, TokenId, Tokenizer, TokenizerError, Want,
 };
 use harness_suites::{
-    Cell, Defaults, Input, Measurement, Role, Sample, Settings, Shard, Suite, SuiteError,
+    Cell, Defaults, Input, Measurement, Role, Sample, Settings, Shard, SuiteError, find,
 };
 use memmap2::MmapMut;
 
@@ -254,8 +254,9 @@ impl Outcome {
     }
 }
 
-/// Puts `fake` through `suite`.
-pub(crate) fn run(suite: &dyn Suite, fake: Fake, settings: &[(&str, &str)]) -> Outcome {
+/// Puts `fake` through the suite of that name.
+pub(crate) fn run(suite: &str, fake: Fake, settings: &[(&str, &str)]) -> Outcome {
+    let suite = find(suite).unwrap();
     let mut given = Settings::default();
     for &(key, value) in settings {
         given.set(key, value);

@@ -9,8 +9,9 @@ use super::super::gates::PROBE;
 use super::super::{read_json, write_json};
 use super::nmse;
 use super::trace::{Column, Path, Place, Trace};
+use crate::SuiteError;
 use crate::cell::Variant;
-use crate::{LogitsFile, LogitsWriter, SuiteError};
+use crate::logits_file::{LogitsFile, LogitsWriter};
 
 const INDEX: &str = "parity-bisect.json";
 /// One row a position, all places side by side.
