@@ -25,6 +25,16 @@ pub struct Interval {
 }
 
 /// How an [`Estimate`]'s interval was made.
+///
+/// ```
+/// use harness_stats::{Method, mean_interval};
+///
+/// let estimate = mean_interval(&[8.0, 9.0, 11.0], 0.95)?;
+/// assert_eq!(estimate.method, Method::StudentT);
+/// // As records keep it.
+/// assert_eq!(serde_json::to_string(&estimate.method).ok().as_deref(), Some("\"student_t\""));
+/// # Ok::<(), harness_stats::StatsError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {

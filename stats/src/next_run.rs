@@ -5,6 +5,16 @@ use crate::percentile::interpolated;
 use crate::ranks::Ranks;
 
 /// A figure of a run, to be held against the same figure of runs before it. The larger, the worse.
+///
+/// ```
+/// use harness_stats::{Margin, NextFigure, next_run};
+///
+/// // Tokens per second: less is worse.
+/// let past = [240.0, 243.0, 239.0, 241.0].map(|rate: f64| -rate).repeat(6);
+/// let halved = NextFigure { past: &past, next: -120.0, margin: Margin::OfCentre(0.02) };
+/// assert!(next_run(&[halved], 0.05)?.bounds[0].over);
+/// # Ok::<(), harness_stats::StatsError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NextFigure<'a> {
     /// Its values in the runs before, in their order.
@@ -16,6 +26,17 @@ pub struct NextFigure<'a> {
 }
 
 /// An excess that matters.
+///
+/// ```
+/// use harness_stats::{Margin, NextFigure, next_run};
+///
+/// let past = [8.0; 19];
+/// let over = |margin| next_run(&[NextFigure { past: &past, next: 8.3, margin }], 0.05);
+/// assert!(over(Margin::Absolute(0.2))?.bounds[0].over);
+/// // 5 % of 8 is 0.4.
+/// assert!(!over(Margin::OfCentre(0.05))?.bounds[0].over);
+/// # Ok::<(), harness_stats::StatsError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Margin {
     /// A share of the centre's size.
@@ -25,6 +46,18 @@ pub enum Margin {
 }
 
 /// What a run was held against.
+///
+/// ```
+/// use harness_stats::{Margin, NextFigure, next_run};
+///
+/// // A drift: each run is like its neighbours.
+/// let past: Vec<f64> = (0..60).map(|night| 100.0 + f64::from(night)).collect();
+/// let figure = NextFigure { past: &past, next: 160.0, margin: Margin::Absolute(1.0) };
+/// let held = next_run(&[figure], 0.5)?;
+/// assert!(held.dependence > 2.0);
+/// assert_eq!(held.bounds.len(), 1);
+/// # Ok::<(), harness_stats::StatsError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct NextRun {
     /// By how much each p-value was multiplied because neighbouring runs depend on each other.
@@ -34,6 +67,20 @@ pub struct NextRun {
 }
 
 /// What a figure was held against.
+///
+/// ```
+/// use harness_stats::{Margin, NextFigure, next_run};
+///
+/// let past = [8.0, 8.1, 7.9, 8.2, 7.8].repeat(4);
+/// let bound = |next| {
+///     let figure = NextFigure { past: &past, next, margin: Margin::Absolute(0.05) };
+///     next_run(&[figure], 0.05).map(|held| held.bounds[0])
+/// };
+/// let passed = bound(8.1)?;
+/// assert_eq!((passed.centre, passed.over), (8.0, false));
+/// assert!(bound(passed.limit + 0.2)?.over);
+/// # Ok::<(), harness_stats::StatsError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NextBound {
     /// The median of all runs, the new one among them.

@@ -19,6 +19,17 @@ const CAP: f64 = 1.995;
 const ROUNDING: f64 = 1e-12;
 
 /// What [`sign_flips`] found of one figure.
+///
+/// ```
+/// use harness_stats::sign_flips;
+///
+/// let differences = [5.1, 4.8, 5.05, 4.9, 5.15, 4.98].map(Some).to_vec();
+/// let found = sign_flips(&[differences], 0.05)?[0];
+/// // All six the same way: two of 64 patterns of signs.
+/// assert_eq!(found.p, 2.0 / 64.0);
+/// assert!(found.t > found.critical_t);
+/// # Ok::<(), harness_stats::StatsError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SignFlip {
     /// Student's t of the capped differences; infinite if they are all equal but not zero.
