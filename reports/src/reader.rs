@@ -11,6 +11,18 @@ use crate::digest::digest;
 use crate::{CellRecord, RunRecord, SCHEMA, SampleRow};
 
 /// A record on disk.
+///
+/// ```
+/// use harness_reports::StoredRun;
+///
+/// let run = StoredRun::open("tests/run".as_ref())?;
+/// for cell in &run.record.cells {
+///     let samples = &run.samples[&cell.cell];
+///     let scored = samples.iter().filter(|sample| sample.metric == "nll").count() as u64;
+///     assert_eq!(scored, cell.metrics[0].n);
+/// }
+/// # Ok::<(), harness_reports::ReadError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct StoredRun {
     /// Its folder.
@@ -25,6 +37,17 @@ pub struct StoredRun {
 }
 
 /// One row of `samples.csv`.
+///
+/// ```
+/// use harness_reports::StoredRun;
+///
+/// let run = StoredRun::open("tests/run".as_ref())?;
+/// let worst = run.samples["perplexity/reference"].iter().filter(|sample| sample.metric == "nll");
+/// let worst = worst.max_by(|a, b| a.value.total_cmp(&b.value)).ok_or("no samples")?;
+/// // The token that the model expected least, with a probability of exp(-10.5).
+/// assert_eq!((worst.index, worst.unit.as_str()), (61, "nat"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredSample {
     /// Case within the suite.
@@ -41,6 +64,21 @@ pub struct StoredSample {
 
 impl StoredSample {
     /// Its row in the record that `cell` is to be part of.
+    ///
+    /// ```
+    /// use harness_reports::{RunRecord, RunWriter, StoredRun};
+    ///
+    /// let run = StoredRun::open("tests/run".as_ref())?;
+    /// let folder = tempfile::tempdir()?;
+    /// // A copy of the first cell alone.
+    /// let head = RunRecord { cells: Vec::new(), ..run.record.clone() };
+    /// let mut writer = RunWriter::create(folder.path(), head)?;
+    /// let cell = &run.record.cells[0];
+    /// let rows: Vec<_> = run.samples[&cell.cell].iter().map(|sample| sample.row(cell)).collect();
+    /// writer.finish_cell(cell.clone(), &rows)?;
+    /// assert_eq!(StoredRun::open(folder.path())?.samples[&cell.cell], run.samples[&cell.cell]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn row<'a>(&'a self, cell: &'a CellRecord) -> SampleRow<'a> {
         SampleRow {
@@ -74,6 +112,18 @@ struct Version {
 }
 
 /// A record that cannot be read.
+///
+/// ```
+/// use harness_reports::{ReadError, StoredRun};
+///
+/// let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("run.json"), r#"{"schema": 99}"#)?;
+/// match StoredRun::open(folder.path()) {
+///     Err(ReadError::Malformed { why, .. }) => assert!(why.contains("a newer harness wrote it")),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// A file is missing or the disk refuses.
@@ -100,6 +150,16 @@ impl StoredRun {
     /// # Errors
     /// [`ReadError`] when a file is missing, cut short or malformed, or of
     /// another schema.
+    ///
+    /// ```
+    /// use harness_reports::StoredRun;
+    ///
+    /// let run = StoredRun::open("tests/run".as_ref())?;
+    /// assert_eq!(run.record.cells.len(), run.samples.len());
+    /// let missing = StoredRun::open("tests/no-run".as_ref()).map_err(|error| error.to_string());
+    /// assert!(missing.is_err_and(|why| why.starts_with("cannot read run record tests/no-run")));
+    /// # Ok::<(), harness_reports::ReadError>(())
+    /// ```
     pub fn open(folder: &Path) -> Result<Self, ReadError> {
         let (record, value) = parse(folder)?;
         let samples = samples(&folder.join("samples.csv"), record.samples_bytes)?;
@@ -115,11 +175,35 @@ impl StoredRun {
     ///
     /// # Errors
     /// [`ReadError`] when `run.json` is missing, malformed, or of another schema.
+    ///
+    /// ```
+    /// use harness_reports::StoredRun;
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let text = std::fs::read_to_string("tests/run/run.json")?;
+    /// let spaced = text.replace("\": ", "\" :  ");
+    /// std::fs::write(folder.path().join("run.json"), spaced)?;
+    /// let original = StoredRun::open("tests/run".as_ref())?;
+    /// assert_eq!(StoredRun::identify(folder.path())?, original.sha256);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn identify(folder: &Path) -> Result<String, ReadError> {
         Ok(digest(&parse(folder)?.1))
     }
 
     /// A record that never was on disk, and has no samples.
+    ///
+    /// ```
+    /// use harness_reports::StoredRun;
+    ///
+    /// let run = StoredRun::open("tests/run".as_ref())?;
+    /// let mut record = run.record.clone();
+    /// record.cells.truncate(1);
+    /// let changed = StoredRun::of(record, "elsewhere".into());
+    /// assert_ne!(changed.sha256, run.sha256);
+    /// assert!(changed.samples.is_empty());
+    /// # Ok::<(), harness_reports::ReadError>(())
+    /// ```
     #[must_use]
     pub fn of(record: RunRecord, folder: PathBuf) -> Self {
         Self {
@@ -136,7 +220,7 @@ impl RunRecord {
     ///
     /// # Errors
     /// [`ReadError`] when `run.json` is missing, malformed, or of another schema.
-    pub fn read(folder: &Path) -> Result<Self, ReadError> {
+    pub(crate) fn read(folder: &Path) -> Result<Self, ReadError> {
         Ok(parse(folder)?.0)
     }
 }

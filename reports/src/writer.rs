@@ -14,6 +14,23 @@ use crate::{CellRecord, ReadError, RunRecord, StoredRun};
 /// `run.json` is replaced by rename. Whatever moment the process dies at,
 /// `run.json` is whole and `samples_bytes` in it says how much of
 /// `samples.csv` counts.
+///
+/// ```
+/// use harness_reports::{RunRecord, RunWriter, StoredRun};
+///
+/// let record = StoredRun::open("tests/run".as_ref())?.record;
+/// let folder = tempfile::tempdir()?;
+/// let head = RunRecord { cells: Vec::new(), ..record.clone() };
+/// let mut writer = RunWriter::create(folder.path(), head)?;
+/// for cell in record.cells {
+///     writer.finish_cell(cell, &[])?;
+///     // Whatever happens from here on, the cell is kept.
+///     assert_eq!(StoredRun::open(folder.path())?.record, *writer.record());
+/// }
+/// let ended = record.provenance.ended;
+/// writer.update(|record| record.provenance.ended = ended)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct RunWriter {
     folder: PathBuf,
@@ -22,6 +39,30 @@ pub struct RunWriter {
 }
 
 /// One row of `samples.csv`.
+///
+/// ```
+/// use harness_reports::{RunRecord, RunWriter, SampleRow, StoredRun};
+///
+/// let mut record = StoredRun::open("tests/run".as_ref())?.record;
+/// let cell = record.cells.swap_remove(0);
+/// let row = SampleRow {
+///     cell: &cell.cell,
+///     suite: &cell.suite,
+///     case: "llama_cpp",
+///     engine: &cell.engine.spec,
+///     metric: "nll",
+///     unit: "nat",
+///     index: 9,
+///     value: 0.1 + 0.2,
+/// };
+/// let folder = tempfile::tempdir()?;
+/// let mut writer = RunWriter::create(folder.path(), RunRecord { cells: Vec::new(), ..record })?;
+/// writer.finish_cell(cell.clone(), &[row])?;
+/// let text = std::fs::read_to_string(folder.path().join("samples.csv"))?;
+/// let line = "perplexity/reference,perplexity,llama_cpp,reference,nll,nat,9,0.30000000000000004";
+/// assert_eq!(text.lines().last(), Some(line));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct SampleRow<'a> {
     /// [`CellRecord::cell`].
@@ -45,6 +86,15 @@ pub struct SampleRow<'a> {
 const COLUMNS: &str = "cell,suite,case,engine,metric,unit,index,value\n";
 
 /// A record that cannot be written.
+///
+/// ```
+/// use harness_reports::{RecordError, RunWriter, StoredRun};
+///
+/// let record = StoredRun::open("tests/run".as_ref())?.record;
+/// let taken = RunWriter::create("tests/run".as_ref(), record);
+/// assert!(matches!(taken, Err(RecordError::Exists(_))));
+/// # Ok::<(), harness_reports::ReadError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// The folder already holds one.
@@ -72,6 +122,17 @@ impl RunWriter {
     /// # Errors
     /// [`RecordError::Exists`] when there is one already; nothing is
     /// overwritten.
+    ///
+    /// ```
+    /// use harness_reports::{RunRecord, RunWriter, StoredRun};
+    ///
+    /// let record = StoredRun::open("tests/run".as_ref())?.record;
+    /// let folder = tempfile::tempdir()?;
+    /// let head = RunRecord { cells: Vec::new(), ..record };
+    /// RunWriter::create(&folder.path().join("runs/1"), head.clone())?;
+    /// assert!(RunWriter::create(&folder.path().join("runs/1"), head).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(folder: &Path, record: RunRecord) -> Result<Self, RecordError> {
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -116,6 +177,24 @@ impl RunWriter {
     /// # Errors
     /// [`RecordError::Busy`] while another process writes it, [`RecordError::Read`]
     /// for what is no record, [`RecordError::Io`] when the disk refuses.
+    ///
+    /// ```
+    /// use harness_reports::{RunRecord, RunWriter, StoredRun};
+    ///
+    /// let mut record = StoredRun::open("tests/run".as_ref())?.record;
+    /// let second = record.cells.split_off(1);
+    /// let first = std::mem::take(&mut record.cells);
+    /// let folder = tempfile::tempdir()?;
+    /// let mut killed = RunWriter::create(folder.path(), record)?;
+    /// killed.finish_cell(first[0].clone(), &[])?;
+    /// drop(killed);
+    ///
+    /// let (mut writer, run) = RunWriter::resume(folder.path())?;
+    /// assert_eq!(run.record.cells, first);
+    /// writer.finish_cell(second[0].clone(), &[])?;
+    /// assert_eq!(writer.record().cells.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn resume(folder: &Path) -> Result<(Self, StoredRun), RecordError> {
         let path = folder.join("samples.csv");
         let io = |source| RecordError::Io {
@@ -137,7 +216,7 @@ impl RunWriter {
         Ok((this, run))
     }
 
-    /// Adds a finished cell and its samples.
+    /// Adds a finished cell and its samples; [`RunWriter`] and [`SampleRow`] have examples.
     ///
     /// # Errors
     /// [`RecordError::Io`] when the disk refuses.
@@ -165,6 +244,18 @@ impl RunWriter {
     ///
     /// # Errors
     /// [`RecordError::Io`] when the disk refuses.
+    ///
+    /// ```
+    /// use harness_reports::{RunWriter, StoredRun};
+    ///
+    /// let record = StoredRun::open("tests/run".as_ref())?.record;
+    /// let folder = tempfile::tempdir()?;
+    /// let mut writer = RunWriter::create(folder.path(), record)?;
+    /// writer.update(|record| record.provenance.gates.push("perplexity.delta_pct <= 1".into()))?;
+    /// let stored = StoredRun::open(folder.path())?.record;
+    /// assert_eq!(stored.provenance.gates, ["perplexity.delta_pct <= 1"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn update(&mut self, change: impl FnOnce(&mut RunRecord)) -> Result<(), RecordError> {
         change(&mut self.record);
         self.save()

@@ -7,6 +7,28 @@ use super::Options;
 use super::evidence::{self, Finding};
 
 /// How p-values are adjusted for their number.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::compare::{Adjust, Options, compare};
+///
+/// let base = StoredRun::open("tests/run".as_ref())?;
+/// let mut head = base.clone();
+/// for sample in head.samples.values_mut().flatten() {
+///     // Some tokens a little less likely, others more.
+///     sample.value += 0.01 * (sample.index as f64).sin();
+/// }
+/// let p_values = |adjust| {
+///     let options = Options { adjust, ..Options::default() };
+///     let comparison = compare(&[base.clone()], &[head.clone()], options);
+///     comparison.map(|comparison| (comparison.rows[0].p, comparison.rows[0].p_adjusted))
+/// };
+/// let (p, unadjusted) = p_values(Adjust::None)?;
+/// let (_, adjusted) = p_values(Adjust::Holm)?;
+/// assert_eq!(unadjusted, p);
+/// assert!(adjusted >= p);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Adjust {
@@ -23,7 +45,7 @@ pub enum Adjust {
 impl Adjust {
     /// The name used in every format.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Adjust::Holm => "holm",
             Adjust::Bh => "bh",

@@ -10,6 +10,22 @@ type Made<'a> = (&'a str, Option<&'a BTreeMap<String, String>>, &'a str);
 /// Where the runs of a cell differ in the model, a setting of the suite or the baseline engine,
 /// keeps those of the one kind that both sides have most of, and says what it leaves out. Where
 /// no kind is on both sides all stay, and the comparison says what stands in its way.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::compare::keep_alike;
+///
+/// let run = StoredRun::open("tests/run".as_ref())?;
+/// let mut longer = run.clone();
+/// let settings = longer.record.provenance.settings.get_mut("perplexity");
+/// settings.ok_or("no settings")?.insert("ctx".into(), "512".into());
+///
+/// let (mut base, mut head) = ([run.clone(), longer], [run]);
+/// let notes = keep_alike(&mut base, &mut head);
+/// assert!(notes[0].contains("1 runs of BASE and 0 of HEAD are left out"));
+/// assert_eq!(base.map(|run| run.record.cells.len()), [2, 0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn keep_alike(base: &mut [StoredRun], head: &mut [StoredRun]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for cell in base.iter().chain(&*head).flat_map(|run| &run.record.cells) {

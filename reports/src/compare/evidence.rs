@@ -35,7 +35,7 @@ pub enum Method {
 impl Method {
     /// The name used in every format.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Method::Exact => "exact",
             Method::Runs => "runs",

@@ -42,6 +42,13 @@ pub const COMPARISON_SCHEMA: u32 = 1;
 pub const POWER: f64 = 0.8;
 
 /// How to judge.
+///
+/// ```
+/// use harness_reports::compare::{Adjust, Options};
+///
+/// let exploring = Options { adjust: Adjust::Bh, threshold_pct: Some(1.0), ..Options::default() };
+/// assert_eq!(exploring.alpha, 0.05);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     /// Chance of a false alarm that is put up with, over all figures together.
@@ -64,6 +71,19 @@ impl Default for Options {
 }
 
 /// What changed.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::compare::{Comparison, Options, Outcome, compare};
+///
+/// let run = [StoredRun::open("tests/run".as_ref())?];
+/// let comparison = compare(&run, &run, Options::default())?;
+/// assert_eq!(comparison.count(Outcome::Regressed), 0);
+/// // As `harness compare --format json` writes it.
+/// let json = serde_json::to_string(&comparison)?;
+/// assert_eq!(serde_json::from_str::<Comparison>(&json)?, comparison);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// [`COMPARISON_SCHEMA`] of the writer.
@@ -85,7 +105,7 @@ pub struct Comparison {
     pub rows: Vec<Row>,
 }
 
-/// Which run.
+/// Which run; [`Comparison`] has those of both sides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunName {
     /// Folder of the record.
@@ -98,7 +118,7 @@ pub struct RunName {
     pub machine: String,
 }
 
-/// One figure on both sides.
+/// One figure on both sides; [`compare`] has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The cell: suite and engine.
@@ -164,7 +184,7 @@ pub enum Outcome {
 impl Outcome {
     /// The name that people read.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Outcome::Regressed => "regressed",
             Outcome::Improved => "improved",
@@ -175,6 +195,16 @@ impl Outcome {
 }
 
 /// Runs that cannot be compared.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::compare::{CompareError, Options, compare};
+///
+/// let run = StoredRun::open("tests/run".as_ref())?;
+/// let twice = compare(&[run.clone()], &[run.clone(), run], Options::default());
+/// assert!(matches!(twice, Err(CompareError::Twice(_))));
+/// # Ok::<(), harness_reports::ReadError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
     /// One run counts once.
@@ -189,6 +219,28 @@ pub enum CompareError {
 ///
 /// # Errors
 /// [`CompareError`] when a side has no run, or the same one twice.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::compare::{Method, Options, Outcome, compare};
+///
+/// let base = StoredRun::open("tests/run".as_ref())?;
+/// let mut head = base.clone();
+/// // Every token half a nat less likely.
+/// let cell = &mut head.record.cells[0];
+/// cell.metrics[0].value = cell.metrics[0].value.map(|perplexity| perplexity * 0.5_f64.exp());
+/// let samples = head.samples.get_mut(&cell.cell).ok_or("no samples")?;
+/// samples.iter_mut().filter(|sample| sample.metric == "nll").for_each(|nll| nll.value += 0.5);
+///
+/// let comparison = compare(&[base], &[head], Options::default())?;
+/// let perplexity = &comparison.rows[0];
+/// assert_eq!(perplexity.metric, "perplexity.llama_cpp.ppl");
+/// assert_eq!(perplexity.method, Some(Method::PairedBlocks));
+/// assert_eq!(perplexity.outcome, Outcome::Regressed);
+/// // exp(0.5) - 1
+/// assert!(perplexity.effect.is_some_and(|percent| (percent - 64.87).abs() < 0.01));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn compare(
     base: &[StoredRun],
     head: &[StoredRun],
@@ -266,13 +318,28 @@ fn find(
 
 impl Comparison {
     /// How many rows have this outcome.
+    ///
+    /// ```
+    /// use harness_reports::StoredRun;
+    /// use harness_reports::compare::{Options, Outcome, compare};
+    ///
+    /// let base = StoredRun::open("tests/run".as_ref())?;
+    /// let mut head = base.clone();
+    /// let weights = &mut head.record.cells[0].metrics[4];
+    /// assert_eq!(weights.name, "perplexity.llama_cpp.bits_per_weight");
+    /// weights.value = Some(8.5);
+    /// let comparison = compare(&[base], &[head], Options::default())?;
+    /// let counts = [Outcome::Improved, Outcome::Regressed].map(|outcome| comparison.count(outcome));
+    /// assert_eq!(counts, [1, 0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn count(&self, outcome: Outcome) -> usize {
         self.of(outcome).count()
     }
 
     /// Rows of this outcome, headlines first.
-    pub fn of(&self, outcome: Outcome) -> impl Iterator<Item = &Row> {
+    pub(crate) fn of(&self, outcome: Outcome) -> impl Iterator<Item = &Row> {
         let with = move |headline| {
             let rows = self.rows.iter();
             rows.filter(move |row| row.outcome == outcome && row.headline == headline)

@@ -19,6 +19,16 @@ use crate::{Better, Metric, RunRecord, Verdict};
 use past::{Candidate, Past};
 
 /// How a run is held against a history.
+///
+/// ```
+/// use harness_reports::gate::PastGate;
+///
+/// let strict = PastGate { branch: Some("main".into()), alpha: 0.01, ..PastGate::default() };
+/// // As a record keeps it.
+/// let json = serde_json::to_string(&strict)?;
+/// assert_eq!(json, r#"{"branch":"main","alpha":0.01}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PastGate {
     /// The branch whose runs it is held against; the run's own if `None`.
@@ -43,6 +53,23 @@ impl Default for PastGate {
 }
 
 /// What came of holding a run against its past.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::gate::{PastGate, hold};
+/// use harness_reports::history::History;
+///
+/// // The first run has no past.
+/// let folder = tempfile::tempdir()?;
+/// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+/// let mut history = History::open_or_create(&url)?;
+/// let mut record = StoredRun::open("tests/run".as_ref())?.record;
+/// let held = hold(&mut history, &mut record, &PastGate::default())?;
+/// assert_eq!((held.runs, held.held, held.failed), (0, 0, 0));
+/// let left_out: usize = held.left_out.iter().map(|(_why, figures)| figures).sum();
+/// assert!(left_out > 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     /// Runs before it on the same machine and branch.
@@ -74,6 +101,29 @@ impl Judgement {
 ///
 /// # Errors
 /// When the history cannot be read.
+///
+/// ```
+/// use harness_reports::gate::{PastGate, hold};
+/// use harness_reports::history::History;
+/// use harness_reports::{StoredRun, Verdict};
+/// use jiff::SignedDuration;
+///
+/// let folder = tempfile::tempdir()?;
+/// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+/// let mut history = History::open_or_create(&url)?;
+/// let yesterday = StoredRun::open("tests/run".as_ref())?;
+/// history.add(&yesterday)?;
+///
+/// let mut today = yesterday.record.clone();
+/// today.provenance.started += SignedDuration::from_hours(24);
+/// let weights = &mut today.cells[0].metrics[4];
+/// assert_eq!(weights.name, "perplexity.llama_cpp.bits_per_weight");
+/// weights.value = weights.value.map(|bits| 2.0 * bits);
+/// let held = hold(&mut history, &mut today, &PastGate::default())?;
+/// assert_eq!((held.runs, held.failed), (1, 1));
+/// assert_eq!(today.cells[0].metrics[4].verdict, Verdict::Fail);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn hold(
     history: &mut History,
     record: &mut RunRecord,

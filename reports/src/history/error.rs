@@ -4,6 +4,17 @@ use std::io;
 use std::path::PathBuf;
 
 /// A history that cannot be used, or something that cannot enter it.
+///
+/// ```
+/// use harness_reports::history::{History, HistoryError};
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("notes.db");
+/// std::fs::write(&path, "no database at all, though long enough for one")?;
+/// let other = History::open(&format!("sqlite:{}", path.display()));
+/// assert!(matches!(other, Err(HistoryError::Foreign(_))));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// The address makes no sense. Passwords are left out.

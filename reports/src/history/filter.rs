@@ -8,6 +8,24 @@ use super::store::Value;
 use crate::{ModelRecord, RunRecord};
 
 /// Which part of a history is wanted; a field that is `None` admits everything.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::history::{Filter, History};
+///
+/// let folder = tempfile::tempdir()?;
+/// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+/// let mut history = History::open_or_create(&url)?;
+/// history.add(&StoredRun::open("tests/run".as_ref())?)?;
+/// let count = |history: &mut History, metric: &str| {
+///     let filter = Filter { metric: Some(metric.into()), ..Filter::default() };
+///     history.series(&filter).map(|series| series.len())
+/// };
+/// assert_eq!(count(&mut history, "perplexity.*.ppl")?, 2);
+/// assert_eq!(count(&mut history, "*_naive")?, 8);
+/// assert_eq!(count(&mut history, "latency.*")?, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Branch of the project under test.
@@ -82,6 +100,21 @@ impl Filter {
 
     /// Leaves of a record the cells of the wanted engine and model, and of those the wanted
     /// metrics.
+    ///
+    /// ```
+    /// use harness_reports::StoredRun;
+    /// use harness_reports::history::Filter;
+    ///
+    /// let mut record = StoredRun::open("tests/run".as_ref())?.record;
+    /// let filter = Filter {
+    ///     engine: Some("reference:weights=q4_0".into()),
+    ///     metric: Some("*.delta_pct".into()),
+    ///     ..Filter::default()
+    /// };
+    /// filter.restrict(&mut record);
+    /// assert_eq!((record.cells.len(), record.cells[0].metrics.len()), (1, 1));
+    /// # Ok::<(), harness_reports::ReadError>(())
+    /// ```
     pub fn restrict(&self, record: &mut RunRecord) {
         let models = &record.provenance.models;
         record.cells.retain(|cell| {

@@ -4,16 +4,7 @@
 //! server that a fleet shares. Schema and statements are the same. It keeps all
 //! of a record but the raw samples, whose folder it names.
 //!
-//! ```no_run
-//! use harness_reports::history::{DEFAULT_URL, Filter, History};
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut history = History::open(DEFAULT_URL)?;
-//! for series in history.series(&Filter::default())? {
-//!     println!("{}: {} points", series.key.metric, series.points.len());
-//! }
-//! # Ok(())
-//! # }
-//! ```
+//! [`History`] shows how it is used.
 
 mod add;
 mod error;
@@ -48,6 +39,22 @@ pub const DEFAULT_URL: &str = "sqlite:.harness/history.db";
 /// Any number of processes may have the same one open. Whoever writes waits for
 /// other writers, at most two minutes; whoever reads sees the history as it was
 /// when it began and waits for nobody.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::history::{Filter, History};
+///
+/// let folder = tempfile::tempdir()?;
+/// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+/// let mut history = History::open_or_create(&url)?;
+/// history.add(&StoredRun::open("tests/run".as_ref())?)?;
+///
+/// let runs = history.runs(&Filter::default())?;
+/// assert_eq!(runs[0].engines, ["reference", "reference:weights=q4_0"]);
+/// let perplexity = Filter { metric: Some("*.ppl".into()), ..Filter::default() };
+/// assert_eq!(history.series(&perplexity)?.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct History {
     store: Store,
 }
@@ -56,7 +63,7 @@ pub struct History {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(i64);
 
-/// What became of a run that was to be added.
+/// What became of a run that was to be added; [`History::add`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
     /// It is in the history now, durably.
@@ -66,6 +73,22 @@ pub enum Added {
 }
 
 /// A run of the history, in short; [`History::record`] has the rest.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::history::{Filter, History};
+///
+/// let folder = tempfile::tempdir()?;
+/// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+/// let mut history = History::open_or_create(&url)?;
+/// history.add(&StoredRun::open("tests/run".as_ref())?)?;
+/// let run = history.runs(&Filter::default())?.remove(0);
+/// assert_eq!((run.branch.as_deref(), run.dirty), (Some("main"), false));
+/// assert_eq!((run.tally.passed, run.tally.gates_failed), (1, 2));
+/// // Samples are where they were.
+/// assert_eq!(run.folder, std::path::absolute("tests/run")?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// The history's own id.
@@ -117,6 +140,29 @@ pub struct SeriesKey {
 }
 
 /// A metric over time.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::history::{Filter, History};
+/// use jiff::SignedDuration;
+///
+/// let folder = tempfile::tempdir()?;
+/// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+/// let mut history = History::open_or_create(&url)?;
+/// let run = StoredRun::open("tests/run".as_ref())?;
+/// for night in 0..3 {
+///     let mut record = run.record.clone();
+///     record.provenance.started += SignedDuration::from_hours(24 * night);
+///     record.cells[0].metrics[0].value = Some(58.5 + night as f64);
+///     history.add(&StoredRun::of(record, run.folder.clone()))?;
+/// }
+/// let filter = Filter { metric: Some("*.ppl".into()), ..Filter::default() };
+/// let series = history.series(&filter)?;
+/// assert_eq!(series[0].key.engine, "reference");
+/// let values: Vec<_> = series[0].points.iter().filter_map(|point| point.value).collect();
+/// assert_eq!(values, [58.5, 59.5, 60.5]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
     /// What its points have in common.
@@ -166,6 +212,15 @@ impl History {
     /// [`HistoryError::Missing`] when there is none, [`HistoryError::Url`] for what is no
     /// address, [`HistoryError::Foreign`] for a database of something else,
     /// [`HistoryError::Newer`] for one of a later version.
+    ///
+    /// ```
+    /// use harness_reports::history::{History, HistoryError};
+    ///
+    /// let missing = History::open("sqlite:no/such/history.db");
+    /// assert!(matches!(missing, Err(HistoryError::Missing(_))));
+    /// let mistyped = History::open("mysql://host/harness");
+    /// assert!(matches!(mistyped, Err(HistoryError::Url { .. })));
+    /// ```
     pub fn open(url: &str) -> Result<Self, HistoryError> {
         let store = open::open(url, false)?;
         Ok(Self { store })
@@ -175,6 +230,16 @@ impl History {
     ///
     /// # Errors
     /// As [`History::open`], and when the place cannot be written to.
+    ///
+    /// ```
+    /// use harness_reports::history::{Filter, History};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let url = format!("sqlite:{}", folder.path().join("new/history.db").display());
+    /// History::open_or_create(&url)?;
+    /// assert!(History::open(&url)?.runs(&Filter::default())?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open_or_create(url: &str) -> Result<Self, HistoryError> {
         let store = open::open(url, true)?;
         Ok(Self { store })
@@ -186,6 +251,23 @@ impl History {
     /// # Errors
     /// [`HistoryError::Unfinished`] for a run that was cut off: it would be another one once it
     /// is completed. [`HistoryError::Unfit`] for a date or count beyond 64 bits.
+    ///
+    /// ```
+    /// use harness_reports::StoredRun;
+    /// use harness_reports::history::{Added, History};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+    /// let mut history = History::open_or_create(&url)?;
+    /// let run = StoredRun::open("tests/run".as_ref())?;
+    /// assert_eq!(history.add(&run)?, Added::Stored);
+    /// assert_eq!(history.add(&run)?, Added::AlreadyThere);
+    ///
+    /// let mut killed = run.record.clone();
+    /// killed.provenance.ended = None;
+    /// assert!(history.add(&StoredRun::of(killed, run.folder)).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn add(&mut self, run: &StoredRun) -> Result<Added, HistoryError> {
         add::add(&mut self.store, run)
     }
@@ -195,6 +277,20 @@ impl History {
     ///
     /// # Errors
     /// When the database refuses.
+    ///
+    /// ```
+    /// use harness_reports::StoredRun;
+    /// use harness_reports::history::{Filter, History};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+    /// let mut history = History::open_or_create(&url)?;
+    /// history.add(&StoredRun::open("tests/run".as_ref())?)?;
+    /// let of = |branch: &str| Filter { branch: Some(branch.into()), ..Filter::default() };
+    /// assert_eq!(history.runs(&of("main"))?.len(), 1);
+    /// assert!(history.runs(&of("next"))?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn runs(&mut self, filter: &Filter) -> Result<Vec<Run>, HistoryError> {
         self.store.reading(|store| query::runs(store, filter))
     }
@@ -203,6 +299,20 @@ impl History {
     ///
     /// # Errors
     /// When the database refuses, or the run is gone.
+    ///
+    /// ```
+    /// use harness_reports::StoredRun;
+    /// use harness_reports::history::{Filter, History};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+    /// let mut history = History::open_or_create(&url)?;
+    /// let run = StoredRun::open("tests/run".as_ref())?;
+    /// history.add(&run)?;
+    /// let id = history.runs(&Filter::default())?[0].id;
+    /// assert_eq!(history.record(id)?, run.record);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn record(&mut self, run: RunId) -> Result<RunRecord, HistoryError> {
         self.store.reading(|store| query::record(store, run))
     }
@@ -212,7 +322,7 @@ impl History {
         query::provenance(&mut self.store, run).map(|it| it.machine.state_at_start)
     }
 
-    /// The series that `filter` admits, by key.
+    /// The series that `filter` admits, by key; [`Series`] has an example.
     ///
     /// # Errors
     /// When the database refuses.
@@ -226,6 +336,20 @@ impl History {
     ///
     /// # Errors
     /// When the database refuses.
+    ///
+    /// ```
+    /// use harness_reports::StoredRun;
+    /// use harness_reports::history::{Filter, History};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+    /// let mut history = History::open_or_create(&url)?;
+    /// history.add(&StoredRun::open("tests/run".as_ref())?)?;
+    /// let mut points = 0;
+    /// history.each_series(&Filter::default(), |series| points += series.points.len())?;
+    /// assert_eq!(points, 5 + 27);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn each_series(
         &mut self,
         filter: &Filter,
@@ -240,6 +364,21 @@ impl History {
     ///
     /// # Errors
     /// When the database or the disk refuses; no folder is left then.
+    ///
+    /// ```
+    /// use harness_reports::StoredRun;
+    /// use harness_reports::history::History;
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+    /// let mut history = History::open_or_create(&url)?;
+    /// history.add(&StoredRun::open("tests/run".as_ref())?)?;
+    /// let export = folder.path().join("export");
+    /// history.export(&export)?;
+    /// let points = std::fs::read_to_string(export.join("points.csv"))?;
+    /// assert_eq!(points.lines().count(), 1 + 5 + 27);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn export(&mut self, folder: &Path) -> Result<(), HistoryError> {
         transfer::export(&mut self.store, folder)
     }
@@ -248,6 +387,23 @@ impl History {
     ///
     /// # Errors
     /// [`HistoryError::Malformed`] names the line that is not what an export writes.
+    ///
+    /// ```
+    /// use harness_reports::StoredRun;
+    /// use harness_reports::history::{History, Imported};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+    /// let mut history = History::open_or_create(&url)?;
+    /// history.add(&StoredRun::open("tests/run".as_ref())?)?;
+    /// let export = folder.path().join("export");
+    /// history.export(&export)?;
+    /// let moved = format!("sqlite:{}", folder.path().join("moved.db").display());
+    /// let mut moved = History::open_or_create(&moved)?;
+    /// assert_eq!(moved.import(&export)?, Imported { stored: 1, already_there: 0 });
+    /// assert_eq!(moved.import(&export)?, Imported { stored: 0, already_there: 1 });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn import(&mut self, folder: &Path) -> Result<Imported, HistoryError> {
         transfer::import(&mut self.store, folder)
     }
@@ -256,6 +412,23 @@ impl History {
     ///
     /// # Errors
     /// When the database refuses.
+    ///
+    /// ```
+    /// use harness_reports::StoredRun;
+    /// use harness_reports::history::{History, Retention};
+    /// use jiff::{SignedDuration, Timestamp};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+    /// let mut history = History::open_or_create(&url)?;
+    /// let run = StoredRun::open("tests/run".as_ref())?;
+    /// history.add(&run)?;
+    /// let month = Retention { keep_days: Some(30), ..Retention::default() };
+    /// let after = |days: i64| run.record.provenance.started + SignedDuration::from_hours(24 * days);
+    /// assert_eq!(history.prune(month, after(29))?, 0);
+    /// assert_eq!(history.prune(month, after(31))?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn prune(&mut self, retention: Retention, now: Timestamp) -> Result<u64, HistoryError> {
         prune::prune(&mut self.store, retention, now)
     }

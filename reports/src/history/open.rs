@@ -137,6 +137,14 @@ fn causes(error: &dyn std::error::Error) -> String {
 }
 
 /// An address without its password, or anything that holds none as it is.
+///
+/// ```
+/// use harness_reports::history::without_password;
+///
+/// let url = "postgres://runner:secret@db.example.org/harness";
+/// assert_eq!(without_password(url), "postgres://runner:***@db.example.org/harness");
+/// assert_eq!(without_password("sqlite:history.db"), "sqlite:history.db");
+/// ```
 #[must_use]
 pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {

@@ -8,6 +8,26 @@ use super::store::{Store, Value};
 use super::{Filter, HistoryError, Run, query};
 
 /// Which runs stay. A run stays if either rule keeps it; with neither rule, all do.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::history::{Filter, History, Retention};
+/// use jiff::{SignedDuration, Timestamp};
+///
+/// let folder = tempfile::tempdir()?;
+/// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+/// let mut history = History::open_or_create(&url)?;
+/// let run = StoredRun::open("tests/run".as_ref())?;
+/// for night in 0..5 {
+///     let mut record = run.record.clone();
+///     record.provenance.started += SignedDuration::from_hours(24 * night);
+///     history.add(&StoredRun::of(record, run.folder.clone()))?;
+/// }
+/// let last_two = Retention { keep_last: Some(2), ..Retention::default() };
+/// assert_eq!(history.prune(last_two, Timestamp::now())?, 3);
+/// assert_eq!(history.runs(&Filter::default())?.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
     /// Those that began within so many days.

@@ -10,6 +10,27 @@ const PROPOSED: usize = 8;
 const DIRTY: &str = "-dirty";
 
 /// A name that stands for no one commit of a history.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::history::{Filter, History, RevisionError};
+///
+/// let folder = tempfile::tempdir()?;
+/// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+/// let mut history = History::open_or_create(&url)?;
+/// history.add(&StoredRun::open("tests/run".as_ref())?)?;
+/// let all = Filter::default();
+/// let unknown = history.runs_of("0123abcd", &all);
+/// match unknown {
+///     Err(RevisionError::Unknown { candidates, .. }) => {
+///         assert_eq!(candidates, "a3d00da1b633 (1 run, main, 2026-11-22)");
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// // No work tree was changed.
+/// assert!(matches!(history.runs_of("a3d-dirty", &all), Err(RevisionError::Dirtiness { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum RevisionError {
     /// No run is of such a commit.
@@ -57,6 +78,19 @@ impl History {
     ///
     /// # Errors
     /// [`RevisionError`] names the commits that could be meant.
+    ///
+    /// ```
+    /// use harness_reports::StoredRun;
+    /// use harness_reports::history::{Filter, History};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+    /// let mut history = History::open_or_create(&url)?;
+    /// history.add(&StoredRun::open("tests/run".as_ref())?)?;
+    /// let runs = history.runs_of("a3d00d", &Filter::default())?;
+    /// assert_eq!(runs[0].revision.as_deref(), Some("a3d00da1b633c8349fdd401096f30a73c34520f8"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn runs_of(&mut self, name: &str, filter: &Filter) -> Result<Vec<Run>, RevisionError> {
         let filter = Filter {
             revision: None,

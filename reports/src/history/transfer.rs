@@ -72,7 +72,7 @@ const FIRST_POINTS: usize = 15;
 /// Columns of JSON, which a later version may write with more members.
 const OPEN: [&str; 5] = ["provenance", "options", "status", "work", "basis"];
 
-/// What became of an import.
+/// What became of an import; [`History::import`](super::History::import) has an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
     /// Runs that are new.

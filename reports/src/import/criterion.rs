@@ -12,6 +12,16 @@ const SHORTEST_NS: f64 = 1e-6;
 const LONGEST_NS: f64 = 1e18;
 
 /// A benchmark and its samples.
+///
+/// ```
+/// use harness_reports::import::criterion::{benchmark, timing};
+///
+/// let named = benchmark(r#"{"full_id": "tokens/bare"}"#)?;
+/// let timing = timing(named, r#"{"iters": [1.0, 2.0], "times": [300.0, 590.0]}"#)?;
+/// assert_eq!(timing.id, "tokens/bare");
+/// assert_eq!(timing.elapsed_ns, [300.0, 590.0]);
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timing {
     /// Group, function and parameter with slashes between them.
@@ -25,6 +35,14 @@ pub struct Timing {
 }
 
 /// An amount of work.
+///
+/// ```
+/// use harness_reports::import::criterion::{Throughput, benchmark};
+///
+/// let (_, work) = benchmark(r#"{"full_id": "gemm", "throughput": {"Elements": 1000}}"#)?;
+/// assert_eq!(work, [Throughput::Elements(1000)]);
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Throughput {
     /// Bytes that an iteration goes through.
@@ -58,6 +76,17 @@ struct SampleFile {
 ///
 /// # Errors
 /// What is wrong with the file.
+///
+/// ```
+/// use harness_reports::import::criterion::benchmark;
+///
+/// let file = std::fs::read_to_string(
+///     "../harness/tests/vectors/benchmarks/criterion/tokens/bare/new/benchmark.json",
+/// )?;
+/// let (id, _work) = benchmark(&file)?;
+/// assert_eq!(id, "tokens/bare");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn benchmark(json: &str) -> Result<(String, Vec<Throughput>), String> {
     let file: BenchmarkFile = serde_json::from_str(json).map_err(|error| error.to_string())?;
     if file.full_id.is_empty() {
@@ -81,6 +110,14 @@ pub fn benchmark(json: &str) -> Result<(String, Vec<Throughput>), String> {
 ///
 /// # Errors
 /// What is wrong with the samples.
+///
+/// ```
+/// use harness_reports::import::criterion::timing;
+///
+/// let named = ("tokens/bare".to_owned(), Vec::new());
+/// let refused = timing(named, r#"{"iters": [1.0, 2.0], "times": [300.0]}"#);
+/// assert_eq!(refused, Err("2 counts of iterations, but 1 times".into()));
+/// ```
 pub fn timing((id, throughput): (String, Vec<Throughput>), sample: &str) -> Result<Timing, String> {
     let file: SampleFile = serde_json::from_str(sample).map_err(|error| error.to_string())?;
     let (iterations, times) = (file.iters.len(), file.times.len());
@@ -110,6 +147,15 @@ pub fn timing((id, throughput): (String, Vec<Throughput>), sample: &str) -> Resu
 
 impl Timing {
     /// Nanoseconds that an iteration took, one a sample.
+    ///
+    /// ```
+    /// use harness_reports::import::criterion::timing;
+    ///
+    /// let named = ("tokens/bare".to_owned(), Vec::new());
+    /// let timing = timing(named, r#"{"iters": [1.0, 2.0], "times": [300.0, 590.0]}"#)?;
+    /// assert_eq!(timing.wall_ns(), [300.0, 295.0]);
+    /// # Ok::<(), String>(())
+    /// ```
     pub fn wall_ns(&self) -> Vec<f64> {
         let samples = self.elapsed_ns.iter().zip(&self.iterations);
         samples.map(|(elapsed, count)| elapsed / count).collect()

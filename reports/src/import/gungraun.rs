@@ -11,7 +11,7 @@ const SCHEMA: &str = "7";
 
 /// A benchmark and what Valgrind counted.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Package, benchmark, group, function and case with slashes between them.
     pub id: String,
     /// When it began, as RFC 3339 has it.
@@ -24,7 +24,7 @@ pub struct Counts {
 
 /// One of the figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Figure {
+pub(crate) struct Figure {
     /// What is counted.
     pub name: &'static str,
     /// Its unit.
@@ -99,7 +99,7 @@ struct Values {
 ///
 /// # Errors
 /// What is wrong with the file.
-pub fn counts(json: &str) -> Result<Counts, String> {
+pub(crate) fn counts(json: &str) -> Result<Counts, String> {
     let told = |error: serde_json::Error| error.to_string();
     // Before anything else: another layout may have nothing that this one asks for.
     let Version { version } = serde_json::from_str(json).map_err(told)?;

@@ -2,7 +2,7 @@
 //! they stand in one history and one report with what suites measure.
 
 pub mod criterion;
-pub mod gungraun;
+mod gungraun;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,6 +26,12 @@ const MOST_DEPTH: usize = 16;
 pub const ENGINE: &str = "cargo-bench";
 
 /// Whose results.
+///
+/// ```
+/// use harness_reports::import::Tool;
+///
+/// assert_eq!([Tool::Criterion, Tool::Gungraun].map(Tool::name), ["criterion", "gungraun"]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
     /// Wall times.
@@ -46,6 +52,18 @@ impl Tool {
 }
 
 /// All results of a tool.
+///
+/// ```
+/// use harness_reports::import::{Results, Tool};
+///
+/// let folder = "../harness/tests/vectors/benchmarks/criterion".as_ref();
+/// let results = Results::read(Tool::Criterion, folder)?;
+/// assert_eq!(results.measured.len(), 2);
+/// assert_eq!(results.measured.iter().max(), Some(&results.ended));
+/// let times = results.samples.iter().filter(|sample| sample.metric == "wall_ns");
+/// assert!(times.count() > 0 && results.cell.metrics.iter().all(|metric| metric.n > 0));
+/// # Ok::<(), harness_reports::import::ImportError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Results {
     /// When the first benchmark began.
@@ -61,6 +79,17 @@ pub struct Results {
 }
 
 /// Results that cannot be had.
+///
+/// ```
+/// use harness_reports::import::{ImportError, Results, Tool};
+///
+/// let folder = tempfile::tempdir()?;
+/// match Results::read(Tool::Criterion, folder.path()) {
+///     Err(ImportError::Empty { advice, .. }) => assert_eq!(advice, "run `cargo bench` first"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The disk refuses.
@@ -117,6 +146,17 @@ impl Results {
     ///
     /// # Errors
     /// [`ImportError`] names the file that is damaged or not the tool's.
+    ///
+    /// ```
+    /// use harness_reports::import::{Results, Tool};
+    ///
+    /// let folder = "../harness/tests/vectors/benchmarks/gungraun".as_ref();
+    /// let results = Results::read(Tool::Gungraun, folder)?;
+    /// assert_eq!(results.cell.cell, "gungraun/cargo-bench");
+    /// let counts = results.cell.metrics.iter().find(|metric| metric.name.ends_with(".instructions"));
+    /// assert!(counts.is_some_and(|counts| counts.value > Some(0.0)));
+    /// # Ok::<(), harness_reports::import::ImportError>(())
+    /// ```
     pub fn read(tool: Tool, folder: &Path) -> Result<Self, ImportError> {
         let mut files = Vec::new();
         let marker = match tool {

@@ -6,6 +6,13 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 use crate::render::number;
 
 /// What an axis measures.
+///
+/// ```
+/// use harness_reports::plot::{Axis, Scale};
+///
+/// let memory = Axis::new("peak_rss_bytes", "B").scaled(Scale::FromZero);
+/// assert_eq!((memory.label.as_str(), memory.unit.as_str()), ("peak_rss_bytes", "B"));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
     /// The quantity.

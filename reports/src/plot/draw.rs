@@ -50,6 +50,28 @@ impl<B: DrawingBackend<ErrorType: 'static>> Canvas for B {}
 
 impl Plot {
     /// Draws it. A plot that cannot be drawn is an empty picture: nothing else depends on it.
+    ///
+    /// ```
+    /// use harness_reports::plot::{Axis, Plot, Point, Scale, Series, Style};
+    ///
+    /// let dots = Series {
+    ///     name: "reference".into(),
+    ///     style: Style::Dots,
+    ///     points: vec![Point::new(1.0, 0.5), Point::new(2.0, 0.0), Point::new(3.0, 2.0)],
+    /// };
+    /// let plot = Plot {
+    ///     title: "Error".into(),
+    ///     x: Axis::new("layer", ""),
+    ///     y: Axis::new("nmse", "1").scaled(Scale::Log),
+    ///     series: vec![dots],
+    ///     marks: Vec::new(),
+    ///     levels: Vec::new(),
+    /// };
+    /// let hover: serde_json::Value = serde_json::from_str(&plot.draw().hover)?;
+    /// // A logarithm has no place for zero.
+    /// assert_eq!(hover[0]["points"].as_array().map(Vec::len), Some(2));
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     #[must_use]
     pub fn draw(&self) -> Drawing {
         let shown = self.shown();

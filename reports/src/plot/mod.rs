@@ -2,7 +2,7 @@
 //!
 //! A [`Plot`] is data and words; [`Plot::draw`] makes a picture of it. Colours are those of
 //! Okabe and Ito (2008), and every series has a marker of its own besides. Ink and grid follow
-//! `prefers-color-scheme` by the rules of [`STYLE`].
+//! `prefers-color-scheme`.
 
 mod axis;
 mod draw;
@@ -15,12 +15,35 @@ pub(crate) use axis::quantity;
 pub use axis::{Axis, Scale};
 pub(crate) use poster::{Panel, poster};
 pub(crate) use spark::spark;
-pub use thin::thin;
+pub(crate) use thin::thin;
 
 /// Style rules that turn ink and grid of a drawing with the reader's colour scheme.
-pub const STYLE: &str = include_str!("plot.css");
+pub(crate) const STYLE: &str = include_str!("plot.css");
 
 /// What is to be drawn.
+///
+/// ```
+/// use harness_reports::plot::{Axis, Level, Mark, Plot, Point, Scale, Series, Style};
+///
+/// let itl_ns = |night| if night < 12 { 8.1e6 } else { 9.4e6 };
+/// let points = (0..20).map(|night| Point::new(f64::from(night), itl_ns(night)));
+/// let plot = Plot {
+///     title: "Time between tokens".into(),
+///     x: Axis::new("night", ""),
+///     y: Axis::new("itl_p50", "ns").scaled(Scale::FromZero),
+///     series: vec![Series {
+///         name: "reference".into(),
+///         style: Style::Line,
+///         points: points.collect(),
+///     }],
+///     marks: vec![Mark { at: 12.0, bracket: (11.0, 12.0), label: "+16 %".into() }],
+///     levels: vec![Level { from: 0.0, to: 11.0, value: 8.1e6 }],
+/// };
+/// let svg = plot.draw().svg;
+/// assert!(svg.contains(r#"aria-label="Time between tokens""#));
+/// // Nanoseconds by the million are shown as milliseconds.
+/// assert!(svg.contains("ms") && svg.contains("+16 %"));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plot {
     /// What it shows, in a line.
@@ -60,6 +83,13 @@ pub enum Style {
 }
 
 /// A point, in the units of the axes before they are scaled for display.
+///
+/// ```
+/// use harness_reports::plot::Point;
+///
+/// let median = Point { interval: Some((7.9, 8.4)), note: "run 12".into(), ..Point::new(12.0, 8.1) };
+/// assert_eq!((median.x, median.y), (12.0, 8.1));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
     /// Abscissa.
@@ -120,7 +150,7 @@ pub struct Drawing {
 impl Drawing {
     /// The picture as a file of its own.
     #[must_use]
-    pub fn file(&self) -> String {
+    pub(crate) fn file(&self) -> String {
         let end = self.svg.find('>').map_or(0, |end| end + 1);
         let (head, body) = self.svg.split_at(end);
         format!("{head}<style>{STYLE}</style>{body}")

@@ -5,7 +5,7 @@ use super::Point;
 /// Of rising `points` those that show in a picture of `columns` pixels: of every column the first, the
 /// lowest, the highest and the last, so that no spike is lost.
 #[must_use]
-pub fn thin(points: Vec<Point>, columns: usize) -> Vec<Point> {
+pub(crate) fn thin(points: Vec<Point>, columns: usize) -> Vec<Point> {
     if points.len() <= 2 * columns {
         return points;
     }

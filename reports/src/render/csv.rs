@@ -6,6 +6,15 @@ use crate::{RunRecord, SCHEMA};
 ///
 /// # Errors
 /// Only if memory runs out.
+///
+/// ```
+/// use harness_reports::{StoredRun, render};
+///
+/// let text = render::csv(&StoredRun::open("tests/run".as_ref())?.record)?;
+/// assert_eq!(text.lines().count(), 1 + 5 + 27);
+/// assert!(text.contains(",<= 2,fail,the growth that perplexity.max_delta_pct allows"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn csv(record: &RunRecord) -> Result<String, ::csv::Error> {
     let mut writer = ::csv::Writer::from_writer(Vec::new());
     writer.write_record([

@@ -13,6 +13,14 @@ use crate::{CellRecord, Metric, RunRecord, Status, Verdict};
 ///
 /// # Errors
 /// Only if memory runs out.
+///
+/// ```
+/// use harness_reports::{StoredRun, render};
+///
+/// let xml = render::junit(&StoredRun::open("tests/run".as_ref())?.record)?;
+/// assert!(xml.contains(r#"<testsuites name="harness" failures="2" errors="0">"#));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn junit(record: &RunRecord) -> io::Result<String> {
     let mut writer = Writer::new_with_indent(Vec::new(), b' ', 2);
     writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;

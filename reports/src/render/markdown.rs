@@ -6,6 +6,15 @@ use super::grid;
 use crate::{RunRecord, Verdict};
 
 /// `record` as Markdown: a table a suite, then the findings.
+///
+/// ```
+/// use harness_reports::{StoredRun, render};
+///
+/// let text = render::markdown(&StoredRun::open("tests/run".as_ref())?.record);
+/// assert!(text.starts_with("### perplexity against `reference`"));
+/// assert_eq!(text.matches("- **fail** ").count(), 2);
+/// # Ok::<(), harness_reports::ReadError>(())
+/// ```
 #[must_use]
 pub fn markdown(record: &RunRecord) -> String {
     let mut text = String::new();

@@ -2,6 +2,13 @@
 
 /// `value` to four significant digits; very large and very small ones in
 /// scientific notation, whole ones as they are.
+///
+/// ```
+/// use harness_reports::render::number;
+///
+/// assert_eq!([4.357488, 16384.5, 128.0].map(number), ["4.357", "16384", "128"]);
+/// assert_eq!([0.0000012345, 12_345_678.0].map(number), ["1.23e-6", "1.23e7"]);
+/// ```
 #[must_use]
 pub fn number(value: f64) -> String {
     let size = value.abs();

@@ -8,6 +8,16 @@ use super::grid::{self, Grid};
 use crate::{RunRecord, Verdict};
 
 /// What the terminal can show.
+///
+/// ```
+/// use harness_reports::{StoredRun, render};
+///
+/// let record = StoredRun::open("tests/run".as_ref())?.record;
+/// let plain = render::table(&record, render::Style::default());
+/// let coloured = render::table(&record, render::Style { color: true });
+/// assert!(!plain.contains('\u{1b}') && coloured.contains('\u{1b}'));
+/// # Ok::<(), harness_reports::ReadError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Style {
     /// Whether to use colours.
@@ -15,6 +25,15 @@ pub struct Style {
 }
 
 /// `record` for people: a table a suite, then what went wrong, then a count.
+///
+/// ```
+/// use harness_reports::{StoredRun, render};
+///
+/// let record = StoredRun::open("tests/run".as_ref())?.record;
+/// let text = render::table(&record, render::Style::default());
+/// assert_eq!(text.lines().last(), Some("2 cells, 3 gates: 1 passed, 2 failed"));
+/// # Ok::<(), harness_reports::ReadError>(())
+/// ```
 #[must_use]
 pub fn table(record: &RunRecord, style: Style) -> String {
     let mut text = String::new();

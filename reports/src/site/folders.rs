@@ -9,6 +9,16 @@ use super::{RunHead, SiteError, Source, Trend, TrendKey, TrendPoint};
 use crate::{ReadError, RunRecord, StoredRun};
 
 /// Records read from folders.
+///
+/// ```
+/// use harness_reports::site::{RunFolders, Source};
+///
+/// // A folder of runs; what is no run is left out.
+/// let source = RunFolders::open(&["tests".into()])?;
+/// assert_eq!(source.runs().len(), 1);
+/// assert!(source.notes().is_empty());
+/// # Ok::<(), harness_reports::site::SiteError>(())
+/// ```
 #[derive(Debug)]
 pub struct RunFolders {
     folders: Vec<PathBuf>,
@@ -24,6 +34,18 @@ impl RunFolders {
     /// [`SiteError::Empty`] when there is no record at all, [`SiteError::Read`] when a
     /// place that was named is a record that cannot be read; of a folder of records those that cannot be read are
     /// left out, with a note.
+    ///
+    /// ```
+    /// use harness_reports::site::{RunFolders, Source};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// std::fs::create_dir(folder.path().join("damaged"))?;
+    /// std::fs::write(folder.path().join("damaged/run.json"), "{")?;
+    /// let source = RunFolders::open(&["tests/run".into(), folder.path().into()])?;
+    /// assert_eq!(source.runs().len(), 1);
+    /// assert!(source.notes()[0].starts_with("Left out: "));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(places: &[PathBuf]) -> Result<Self, SiteError> {
         let mut records: Vec<(PathBuf, RunRecord)> = Vec::new();
         let mut notes = Vec::new();

@@ -11,6 +11,20 @@ use crate::{Better, RunRecord, StoredSample, Tally};
 pub type Samples = HashMap<String, Vec<StoredSample>>;
 
 /// Runs and their figures over time.
+///
+/// ```
+/// use harness_reports::site::{RunFolders, Source};
+///
+/// let mut source = RunFolders::open(&["tests/run".into()])?;
+/// assert_eq!(source.runs().len(), 1);
+/// let trends = source.trends()?;
+/// let perplexity = trends.iter().filter(|trend| trend.key.metric.ends_with(".ppl"));
+/// let engines: Vec<&str> = perplexity.map(|trend| trend.key.engine.as_str()).collect();
+/// assert_eq!(engines, ["reference", "reference:weights=q4_0"]);
+/// let (record, samples) = source.record(0)?;
+/// assert_eq!(record.cells.len(), samples.len());
+/// # Ok::<(), harness_reports::site::SiteError>(())
+/// ```
 pub trait Source {
     /// The runs, by their start.
     fn runs(&self) -> &[RunHead];
@@ -35,6 +49,16 @@ pub trait Source {
 }
 
 /// A run in short.
+///
+/// ```
+/// use harness_reports::site::{RunFolders, Source};
+///
+/// let source = RunFolders::open(&["tests/run".into()])?;
+/// let run = &source.runs()[0];
+/// assert_eq!((run.name.as_str(), run.at_hand), ("run", true));
+/// assert_eq!((run.branch.as_deref(), run.tally.gates_failed), (Some("main"), 2));
+/// # Ok::<(), harness_reports::site::SiteError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunHead {
     /// What it is called.
@@ -104,6 +128,19 @@ pub struct TrendKey {
 }
 
 /// A metric over time.
+///
+/// ```
+/// use harness_reports::site::{RunFolders, Source};
+///
+/// let mut source = RunFolders::open(&["tests/run".into()])?;
+/// let trends = source.trends()?;
+/// let growth = trends.iter().find(|trend| trend.key.metric.ends_with(".delta_pct"));
+/// let growth = growth.ok_or("no such metric")?;
+/// assert_eq!((growth.model.as_str(), growth.key.unit.as_str()), ("harness-fixture-f16", "%"));
+/// let point = growth.points[0];
+/// assert!(point.interval.is_some_and(|(low, high)| low < point.value && point.value < high));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trend {
     /// What its points have in common.

@@ -17,6 +17,17 @@ const MOST_CHANGES: usize = 50;
 ///
 /// # Errors
 /// [`SiteError`]; `out` is as it was then.
+///
+/// ```
+/// use harness_reports::site::{RunFolders, write_markdown};
+///
+/// let mut source = RunFolders::open(&["tests/run".into()])?;
+/// let folder = tempfile::tempdir()?;
+/// write_markdown(&mut source, &folder.path().join("report"))?;
+/// let text = std::fs::read_to_string(folder.path().join("report/report.md"))?;
+/// assert!(text.contains("### perplexity against `reference`"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn write_markdown(source: &mut dyn Source, out: &Path) -> Result<Written, SiteError> {
     let output = Output::begin(out)?;
     let runs = source.runs().to_vec();

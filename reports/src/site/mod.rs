@@ -41,6 +41,15 @@ use output::Output;
 use page::Pages;
 
 /// A report that cannot be made.
+///
+/// ```
+/// use harness_reports::site::{RunFolders, SiteError};
+///
+/// let folder = tempfile::tempdir()?;
+/// let empty = RunFolders::open(&[folder.path().into()]);
+/// assert!(matches!(empty, Err(SiteError::Empty(_))));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
     /// There is nothing to report on.
@@ -97,6 +106,19 @@ pub struct Written {
 ///
 /// # Errors
 /// [`SiteError`]; `out` is as it was then.
+///
+/// ```
+/// use harness_reports::site::{self, RunFolders};
+/// use jiff::Timestamp;
+///
+/// let mut source = RunFolders::open(&["tests/run".into()])?;
+/// let folder = tempfile::tempdir()?;
+/// let out = folder.path().join("site");
+/// let written = site::write(&mut source, &out, Timestamp::now())?;
+/// assert_eq!((written.runs, written.points), (1, 5 + 27));
+/// assert!(std::fs::read_to_string(out.join("index.html"))?.contains("perplexity"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn write(source: &mut dyn Source, out: &Path, now: Timestamp) -> Result<Written, SiteError> {
     let output = Output::begin(out)?;
     let pages = Pages::new(now)?;

@@ -10,6 +10,21 @@ use crate::history::{Filter, History, HistoryError, Run, RunId};
 use crate::{RunRecord, StoredRun};
 
 /// The runs of a history, and those of their folders that are at hand.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::history::{Filter, History};
+/// use harness_reports::site::{RunHistory, Source};
+///
+/// let folder = tempfile::tempdir()?;
+/// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+/// let mut history = History::open_or_create(&url)?;
+/// history.add(&StoredRun::open("tests/run".as_ref())?)?;
+/// let mut source = RunHistory::open(history, Filter::default(), &[])?;
+/// assert!(source.runs()[0].at_hand);
+/// assert_eq!(source.trends()?.len(), 5 + 27);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct RunHistory {
     history: History,
     filter: Filter,
@@ -27,6 +42,17 @@ impl RunHistory {
     /// # Errors
     /// [`SiteError::Source`] when the database refuses, [`SiteError::NothingAdmitted`] when there
     /// is no run; [`SiteError::Read`] for a place that is no run.
+    ///
+    /// ```
+    /// use harness_reports::history::{Filter, History};
+    /// use harness_reports::site::{RunHistory, SiteError};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+    /// let empty = RunHistory::open(History::open_or_create(&url)?, Filter::default(), &[]);
+    /// assert!(matches!(empty, Err(SiteError::NothingAdmitted)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(
         mut history: History,
         filter: Filter,

@@ -16,6 +16,17 @@ const MOST: usize = 4;
 ///
 /// # Errors
 /// [`SiteError`]; `out` is as it was then.
+///
+/// ```
+/// use harness_reports::site::{RunFolders, write_picture};
+///
+/// let mut source = RunFolders::open(&["tests/run".into()])?;
+/// let folder = tempfile::tempdir()?;
+/// write_picture(&mut source, &folder.path().join("report"))?;
+/// let picture = std::fs::read(folder.path().join("report/report.png"))?;
+/// assert!(picture.starts_with(b"\x89PNG"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn write_picture(source: &mut dyn Source, out: &Path) -> Result<Written, SiteError> {
     let output = Output::begin(out)?;
     let runs = source.runs().to_vec();

@@ -6,6 +6,17 @@ use super::{Comparison, Row};
 ///
 /// # Errors
 /// Only if memory runs out.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::compare::{self, Options, compare};
+///
+/// let run = [StoredRun::open("tests/run".as_ref())?];
+/// let comparison = compare(&run, &run, Options::default())?;
+/// let text = compare::csv(&comparison)?;
+/// assert_eq!(text.lines().count(), 1 + comparison.rows.len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn csv(comparison: &Comparison) -> Result<String, ::csv::Error> {
     let mut writer = ::csv::Writer::from_writer(Vec::new());
     writer.write_record([

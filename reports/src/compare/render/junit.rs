@@ -12,6 +12,18 @@ use super::{Comparison, Outcome, Row, columns};
 ///
 /// # Errors
 /// Only if memory runs out.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::compare::{self, Options, compare};
+///
+/// let run = [StoredRun::open("tests/run".as_ref())?];
+/// let comparison = compare(&run, &run, Options::default())?;
+/// let xml = compare::junit(&comparison)?;
+/// assert!(xml.contains(r#"<testsuites name="harness compare""#));
+/// assert!(!xml.contains("<failure"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn junit(comparison: &Comparison) -> io::Result<String> {
     let mut writer = Writer::new_with_indent(Vec::new(), b' ', 2);
     writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;

@@ -10,6 +10,16 @@ const MOST_CHARACTERS: usize = 60_000;
 
 /// `comparison` as Markdown: what changed, and everything in a part that unfolds. Rows that would
 /// make it too long for a comment are left out, and it says so.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::compare::{self, Options, compare};
+///
+/// let run = [StoredRun::open("tests/run".as_ref())?];
+/// let comparison = compare(&run, &run, Options::default())?;
+/// assert!(compare::markdown(&comparison).starts_with("### ✅"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn markdown(comparison: &Comparison) -> String {
     let regressed = comparison.count(Outcome::Regressed);

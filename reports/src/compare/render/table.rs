@@ -11,6 +11,19 @@ use crate::render::Style;
 const REASONS: usize = 5;
 
 /// `comparison` for people: what changed, or, with `all`, every figure; then a count.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::compare::{self, Options, compare};
+/// use harness_reports::render::Style;
+///
+/// let run = [StoredRun::open("tests/run".as_ref())?];
+/// let comparison = compare(&run, &run, Options::default())?;
+/// let changed = compare::table(&comparison, false, Style::default());
+/// let all = compare::table(&comparison, true, Style::default());
+/// assert!(!changed.contains("bits_per_weight") && all.contains("bits_per_weight"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn table(comparison: &Comparison, all: bool, style: Style) -> String {
     let mut text = format!(
