@@ -50,6 +50,15 @@ pub struct Message {
 }
 
 /// A chat that cannot be put to a model.
+///
+/// ```
+/// use harness_suites::chat::ChatError;
+///
+/// let why = "raise_exception: roles must alternate".to_owned();
+/// let refused = ChatError::Template { line: Some(3), why };
+/// let message = "the model's chat template line 3: raise_exception: roles must alternate";
+/// assert_eq!(refused.to_string(), message);
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
     /// The model brings no template.

@@ -81,6 +81,15 @@ pub trait Suite: Sync {
     fn gates(&self) -> &'static [(&'static str, &'static str)];
 
     /// Powers an engine must have for this suite: all of one of these lists.
+    ///
+    /// ```
+    /// use harness_suites::{Suite, all};
+    ///
+    /// // What any engine can be put through.
+    /// let takes_any = |suite: &&&dyn Suite| suite.requires().iter().any(|powers| powers.is_empty());
+    /// let names: Vec<&str> = all().iter().filter(takes_any).map(|suite| suite.name()).collect();
+    /// assert_eq!(names, ["golden", "latency", "memory", "soak"]);
+    /// ```
     fn requires(&self) -> &'static [&'static [Capability]];
 
     /// Checks settings and texts without running anything, so that a mistake
@@ -108,6 +117,12 @@ pub trait Suite: Sync {
 
     /// Whether an engine's figures need none of the baseline's, so that they can be had
     /// where the baseline has no result.
+    ///
+    /// ```
+    /// let stand_alone = harness_suites::all().iter().filter(|suite| suite.stands_alone());
+    /// let names: Vec<&str> = stand_alone.map(|suite| suite.name()).collect();
+    /// assert_eq!(names, ["placement"]);
+    /// ```
     fn stands_alone(&self) -> bool {
         false
     }
@@ -137,6 +152,12 @@ pub trait Suite: Sync {
     /// has all its figures from [`figures`](Self::figures); a sample's index tells
     /// its place among the cell's, and samples that several shards make under one
     /// index are the same in all of them.
+    ///
+    /// ```
+    /// let divisible = harness_suites::all().iter().filter(|suite| suite.divisible());
+    /// let names: Vec<&str> = divisible.map(|suite| suite.name()).collect();
+    /// assert_eq!(names, ["perplexity", "accuracy"]);
+    /// ```
     fn divisible(&self) -> bool {
         false
     }

@@ -118,7 +118,32 @@ pub struct RunName {
     pub machine: String,
 }
 
-/// One figure on both sides; [`compare`] has an example.
+/// One figure on both sides.
+///
+/// ```
+/// use harness_reports::compare::{Options, Outcome, compare};
+/// use harness_reports::{Basis, StoredRun};
+///
+/// let run = StoredRun::open("tests/run".as_ref())?;
+/// let runs = |times: [f64; 5]| {
+///     times.map(|itl_ns| {
+///         let mut record = run.record.clone();
+///         record.cells.truncate(1);
+///         record.cells[0].metrics.truncate(1);
+///         let metric = &mut record.cells[0].metrics[0];
+///         (metric.unit, metric.value) = ("ns".into(), Some(itl_ns));
+///         metric.basis = Some(Basis::Machine);
+///         StoredRun::of(record, "elsewhere".into())
+///     })
+/// };
+/// let base = runs([8.00e6, 8.04e6, 8.08e6, 8.12e6, 8.16e6]);
+/// let head = runs([8.02e6, 8.06e6, 8.10e6, 8.14e6, 8.18e6]);
+/// let row = &compare(&base, &head, Options::default())?.rows[0];
+/// assert_eq!((row.outcome, row.base_runs), (Outcome::NoChange, 5));
+/// // A change of less than this many per cent may have been missed.
+/// assert!(row.detectable > row.effect);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The cell: suite and engine.

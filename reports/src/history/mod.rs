@@ -193,6 +193,20 @@ pub struct Point {
 }
 
 /// What a figure was held against, and what came of that.
+///
+/// ```
+/// use harness_reports::history::{Filter, History};
+/// use harness_reports::{StoredRun, Verdict};
+///
+/// let folder = tempfile::tempdir()?;
+/// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+/// let mut history = History::open_or_create(&url)?;
+/// history.add(&StoredRun::open("tests/run".as_ref())?)?;
+/// let filter = Filter { metric: Some("*.kld_mean".into()), ..Filter::default() };
+/// let judgement = &history.series(&filter)?[0].points[0].judgement;
+/// assert_eq!((judgement.gate.as_deref(), judgement.verdict), (Some("<= 0.01980"), Verdict::Fail));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
     /// Confidence level of the interval, a fraction.

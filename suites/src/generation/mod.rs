@@ -50,6 +50,15 @@ pub struct Request<'a> {
 }
 
 /// What ends a generated text before it is as long as it may be.
+///
+/// ```
+/// use harness_suites::generation::Stop;
+///
+/// // As a transcript has it.
+/// let stop: Stop = serde_json::from_str(r#"{"token_ids": [1], "strings": ["\n\n"]}"#)?;
+/// assert_eq!(stop, Stop { token_ids: vec![1], strings: vec!["\n\n".into()] });
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stop {
@@ -111,6 +120,16 @@ pub struct Generated {
 }
 
 /// Why a text ended.
+///
+/// ```
+/// use harness_suites::generation::Finish;
+///
+/// // As transcripts have it.
+/// let cut_off = serde_json::to_string(&Finish::Length)?;
+/// let complete = serde_json::to_string(&Finish::StopString(".".into()))?;
+/// assert_eq!([cut_off, complete], [r#""length""#, r#"{"stop_string":"."}"#]);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
