@@ -78,7 +78,9 @@ pub struct Held {
     pub held: usize,
     /// Those of them that are worse than their past.
     pub failed: usize,
-    /// Figures that could not be held against theirs, by why.
+    /// Figures that are worse, and left out because the machine was busier than before.
+    pub busier: usize,
+    /// Figures that could not be held against theirs, by why; those too.
     pub left_out: Vec<(String, usize)>,
 }
 
@@ -143,6 +145,7 @@ pub fn hold(
         // Its times are not to be expected among those of quieter days.
         for judgement in judged.iter_mut().filter(|judgement| judgement.over()) {
             *judgement = Judgement::LeftOut(busier.clone());
+            held.busier += 1;
         }
     }
     judged.extend(

@@ -1,0 +1,217 @@
+//! False alarms and power of gates against history on real runs of one build; see
+//! `scripts/gates-calibration`.
+//!
+//! Runs that were made one after the other are added to a history in that order, and each is held
+//! against it first, by the gates themselves: as it is, when every alarm is false, and with all its
+//! times stretched. Beside it, what the gates would say if they did not know the load of the machine.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use harness_reports::gate::{Held, PastGate, hold};
+use harness_reports::history::{History, Retention};
+use harness_reports::{RunRecord, StoredRun};
+use jiff::Timestamp;
+use serde_json::Value;
+use stats::{min_runs_before, wilson_interval};
+
+const STRETCHES: [f64; 6] = [1.0, 1.03, 1.05, 1.1, 1.15, 1.2];
+
+/// Which runs a run is held against.
+#[derive(Clone, Copy)]
+enum Past {
+    /// Those of the other folder, and no more.
+    Given,
+    /// All before it.
+    All,
+    /// The last so many before it.
+    Last(usize),
+}
+
+/// What came of holding runs against their past.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    runs: u64,
+    judged: u64,
+    alarms: u64,
+    /// Alarms that there would have been if the load were not known, and runs judged then.
+    blind: [u64; 2],
+    /// Runs with figures that are worse, and left out because the machine was busier.
+    excused: u64,
+}
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1).map(PathBuf::from);
+    let runs = read(&arguments.next().ok_or("which folder of runs?")?)?;
+    let before = arguments.next().map(|folder| read(&folder)).transpose()?;
+    println!("{}", describe("judged", &runs));
+    let pasts: &[Past] = match &before {
+        Some(before) => {
+            println!("{}", describe("before them", before));
+            &[Past::Given, Past::All]
+        }
+        None => &[Past::All, Past::Last(19), Past::Last(39), Past::Last(79)],
+    };
+    println!(
+        "\n| held against | times | runs judged | alarm | worse, but the machine was busier | \
+         alarm if the load were not known |\n|---|---|---|---|---|---|"
+    );
+    let mut promised = true;
+    for past in pasts {
+        let counts = calibrate(before.as_deref().unwrap_or_default(), &runs, *past)?;
+        for (stretch, count) in STRETCHES.into_iter().zip(&counts) {
+            println!("{}", row(*past, stretch, count)?);
+        }
+        promised &= kept(&counts[0])?;
+    }
+    if !promised {
+        println!("\nmore false alarms than promised");
+    }
+    Ok(ExitCode::from(u8::from(!promised)))
+}
+
+/// The runs of a folder, in the order in which they were made.
+fn read(folder: &Path) -> Result<Vec<StoredRun>, Box<dyn Error>> {
+    let mut runs = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.join("run.json").is_file() {
+            let mut run = StoredRun::open(&path)?;
+            // A history has no use for samples, and these are runs of one build wherever the
+            // harness was started.
+            run.samples.clear();
+            run.record.provenance.project = None;
+            runs.push(run);
+        }
+    }
+    runs.sort_by_key(|run| run.record.provenance.started);
+    match runs.is_empty() {
+        true => Err(format!("no runs in {}", folder.display()).into()),
+        false => Ok(runs),
+    }
+}
+
+fn describe(what: &str, runs: &[StoredRun]) -> String {
+    let loads = runs.iter().filter_map(|run| {
+        run.record.provenance.machine.state_at_start["load_average_1min"].as_f64()
+    });
+    let mut loads: Vec<f64> = loads.collect();
+    loads.sort_by(f64::total_cmp);
+    let load = match (loads.first(), loads.get(loads.len() / 2), loads.last()) {
+        (Some(least), Some(median), Some(most)) => {
+            format!("load average {least:.1} to {most:.1}, median {median:.1}")
+        }
+        _ => "load average unknown".into(),
+    };
+    format!("{what}: {} runs, {load}", runs.len())
+}
+
+/// One count a stretch.
+fn calibrate(
+    before: &[StoredRun],
+    runs: &[StoredRun],
+    past: Past,
+) -> Result<[Count; STRETCHES.len()], Box<dyn Error>> {
+    let gate = PastGate::default();
+    let needed = min_runs_before(gate.alpha, 1.0)?;
+    let folder = tempfile::tempdir()?;
+    let url = format!("sqlite:{}", folder.path().join("history.db").display());
+    let mut history = History::open_or_create(&url)?;
+    for run in before {
+        history.add(run)?;
+    }
+    let mut counts = [Count::default(); STRETCHES.len()];
+    let mut known = before.len();
+    for run in runs {
+        let enough = match past {
+            Past::Given | Past::All => known >= needed,
+            Past::Last(count) => known >= count,
+        };
+        if enough {
+            for (stretch, count) in STRETCHES.into_iter().zip(&mut counts) {
+                let mut record = stretched(&run.record, stretch);
+                let mut blind = record.clone();
+                blind.provenance.machine.state_at_start = Value::Null;
+                let held = hold(&mut history, &mut record, &gate)?;
+                count.enter(&held, &hold(&mut history, &mut blind, &gate)?);
+            }
+        }
+        if !matches!(past, Past::Given) {
+            history.add(run)?;
+            known += 1;
+        }
+        if let Past::Last(count) = past {
+            let last = Retention {
+                keep_last: Some(count),
+                ..Retention::default()
+            };
+            history.prune(last, Timestamp::now())?;
+        }
+    }
+    Ok(counts)
+}
+
+/// The run, had everything taken so much longer.
+fn stretched(record: &RunRecord, stretch: f64) -> RunRecord {
+    let mut record = record.clone();
+    for metric in record.cells.iter_mut().flat_map(|cell| &mut cell.metrics) {
+        let factor = match metric.unit.as_str() {
+            // What the harness itself costs, no engine can slow down.
+            _ if metric.name.starts_with("latency.overhead.") => 1.0,
+            "ns" | "ns/token" => stretch,
+            "tok/s" | "1/s" => 1.0 / stretch,
+            _ => 1.0,
+        };
+        metric.value = metric.value.map(|value| value * factor);
+    }
+    record
+}
+
+impl Count {
+    fn enter(&mut self, held: &Held, blind: &Held) {
+        self.runs += 1;
+        self.judged += u64::from(held.held > 0);
+        self.alarms += u64::from(held.failed > 0);
+        self.excused += u64::from(held.busier > 0);
+        self.blind[0] += u64::from(blind.failed > 0);
+        self.blind[1] += u64::from(blind.held > 0);
+    }
+}
+
+fn row(past: Past, stretch: f64, count: &Count) -> Result<String, Box<dyn Error>> {
+    let past = match past {
+        Past::Given => "those before them alone".into(),
+        Past::All => "all before".into(),
+        Past::Last(count) => format!("the last {count}"),
+    };
+    let times = match stretch == 1.0 {
+        true => "as they are: false alarms".into(),
+        false => format!("{:+.0} %: found", 100.0 * (stretch - 1.0)),
+    };
+    Ok(format!(
+        "| {past} | {times} | {} of {} | {} | {} | {} |",
+        count.judged,
+        count.runs,
+        share(count.alarms, count.judged)?,
+        count.excused,
+        share(count.blind[0], count.blind[1])?,
+    ))
+}
+
+/// In per cent, with Wilson's 95 % interval.
+fn share(count: u64, of: u64) -> Result<String, Box<dyn Error>> {
+    if of == 0 {
+        return Ok("none judged".into());
+    }
+    let interval = wilson_interval(count, of, 0.95)?;
+    let [value, low, high] =
+        [count as f64 / of as f64, interval.low, interval.high].map(|share| 100.0 * share);
+    Ok(format!("{value:.1} % ({low:.1} to {high:.1})"))
+}
+
+/// Whether there are not clearly more false alarms than promised.
+fn kept(count: &Count) -> Result<bool, Box<dyn Error>> {
+    let alpha = PastGate::default().alpha;
+    Ok(count.judged == 0 || wilson_interval(count.alarms, count.judged, 0.95)?.low <= alpha)
+}
