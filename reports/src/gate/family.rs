@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use stats::{NextFigure, StatsError, min_runs_before, next_run};
+use stats::{NextFigure, StatsError, next_run};
 
 use super::Judgement;
 use super::past::{Candidate, Past};
 use crate::render::number;
 
-/// Judges `candidates` in their order.
-pub(super) fn judge(candidates: &[&Candidate], past: &Past, alpha: f64) -> Vec<Judgement> {
-    // Alpha has been checked, and 0 runs are never enough.
-    let needed = min_runs_before(alpha, 1.0).unwrap_or(usize::MAX);
+/// Judges `candidates` in their order; each takes `needed` runs at least.
+pub(super) fn judge(
+    candidates: &[&Candidate],
+    past: &Past,
+    alpha: f64,
+    needed: usize,
+) -> Vec<Judgement> {
     let (members, window) = choose(candidates, needed);
     let pasts: Vec<Vec<f64>> = (members.iter())
         .map(|place| {
@@ -33,10 +36,12 @@ pub(super) fn judge(candidates: &[&Candidate], past: &Past, alpha: f64) -> Vec<J
         .collect();
     let held = next_run(&figures, alpha);
     let runs = past.describe(&window.iter().copied().collect::<Vec<usize>>());
+    let runs = [&runs, past.alike.which()].join(" ");
+    let runs = runs.trim_end();
     (candidates.iter().enumerate())
         .map(|(place, candidate)| {
             let Some(member) = members.iter().position(|member| *member == place) else {
-                return Judgement::LeftOut(why_not(candidate, needed));
+                return Judgement::LeftOut(why_not(candidate, past, needed));
             };
             match &held {
                 Ok(held) => {
@@ -93,12 +98,16 @@ fn choose(candidates: &[&Candidate], needed: usize) -> (Vec<usize>, BTreeSet<usi
     (order, window.unwrap_or_default())
 }
 
-fn why_not(candidate: &Candidate, needed: usize) -> String {
+fn why_not(candidate: &Candidate, past: &Past, needed: usize) -> String {
     let runs = candidate.stable.len();
     let plural = if runs == 1 { "run" } else { "runs" };
+    let which = match past.alike.which() {
+        "" => String::new(),
+        which => format!(" {which}"),
+    };
     match (runs >= needed, candidate.changed) {
         (true, _) => "its runs are others than those of the other figures".into(),
-        (false, true) => format!("needs n >= {needed}: {runs} {plural} since it changed"),
-        (false, false) => format!("needs n >= {needed}: {runs} {plural} recorded"),
+        (false, true) => format!("needs n >= {needed}: {runs} {plural}{which} since it changed"),
+        (false, false) => format!("needs n >= {needed}: {runs} {plural}{which} recorded"),
     }
 }

@@ -4,11 +4,12 @@
 //! branch and settings, as far as that is one level: since its last change point. What varies from
 //! run to run is judged jointly ([`stats::next_run`]): if nothing has changed, *any* figure of a
 //! run fails with a probability of alpha at most. What an engine answers does not vary, and there
-//! the level itself is the bound. Both need an excess that matters, too. A run that began on a machine
-//! busier than in any run before is not like those, and what varies does not fail in it.
+//! the level itself is the bound. Both need an excess that matters, too. What varies is held against
+//! runs at a load like its own ([`load`]).
 
 mod family;
 mod level;
+mod load;
 mod past;
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::history::{History, HistoryError};
 use crate::render::number;
 use crate::{Better, Metric, RunRecord, Verdict};
+use load::Alike;
 use past::{Candidate, Past};
+use stats::min_runs_before;
 
 /// How a run is held against a history.
 ///
@@ -78,7 +81,7 @@ pub struct Held {
     pub held: usize,
     /// Those of them that are worse than their past.
     pub failed: usize,
-    /// Figures that are worse, and left out because the machine was busier than before.
+    /// Figures that are worse, and left out because the machine had seldom been so busy.
     pub busier: usize,
     /// Figures that could not be held against theirs, by why; those too.
     pub left_out: Vec<(String, usize)>,
@@ -131,18 +134,17 @@ pub fn hold(
     record: &mut RunRecord,
     gate: &PastGate,
 ) -> Result<Held, HistoryError> {
-    let past = Past::read(history, record, gate)?;
+    // Alpha has been checked, and 0 runs are never enough.
+    let needed = min_runs_before(gate.alpha, 1.0).unwrap_or(usize::MAX);
+    let past = Past::read(history, record, gate, needed)?;
     let mut held = Held {
         runs: past.runs(),
         ..Held::default()
     };
     let (steady, varying): (Vec<&Candidate>, Vec<&Candidate>) =
         (past.candidates.iter()).partition(|candidate| candidate.level.is_some());
-    let mut judged = family::judge(&varying, &past, gate.alpha);
-    if judged.iter().any(Judgement::over)
-        && let Some(busier) = past.busier(history, record)?
-    {
-        // Its times are not to be expected among those of quieter days.
+    let mut judged = family::judge(&varying, &past, gate.alpha, needed);
+    if let Alike::Busier(busier) = &past.alike {
         for judgement in judged.iter_mut().filter(|judgement| judgement.over()) {
             *judgement = Judgement::LeftOut(busier.clone());
             held.busier += 1;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use stats::{ChangePointOptions, Margin, PermutationOptions, last_segment};
 
+use super::load::Alike;
 use super::{PastGate, level};
 use crate::compare::{Effect, Threshold};
 use crate::history::{Filter, History, HistoryError, Run, RunId, SeriesKey, settings_sha256};
@@ -15,6 +16,7 @@ const LONGEST: usize = 500;
 /// The runs before, and the figures to be held against theirs.
 pub(super) struct Past {
     runs: Vec<Run>,
+    pub(super) alike: Alike,
     pub(super) candidates: Vec<Candidate>,
 }
 
@@ -29,7 +31,7 @@ pub(super) struct Candidate {
     /// What an excess is told in, and the one that matters.
     pub(super) effect: Effect,
     pub(super) threshold: f64,
-    /// By the place of the run: its last stable stretch.
+    /// By the place of the run: the last stable stretch of those that it is held against.
     pub(super) stable: Vec<(usize, f64)>,
     /// Whether that began with a change.
     pub(super) changed: bool,
@@ -67,6 +69,7 @@ impl Past {
         history: &mut History,
         record: &RunRecord,
         gate: &PastGate,
+        needed: usize,
     ) -> Result<Self, HistoryError> {
         let provenance = &record.provenance;
         let own = provenance.project.as_ref();
@@ -86,6 +89,7 @@ impl Past {
             .map(|(place, run)| (run.id, place))
             .collect();
         let mut candidates = Vec::new();
+        let mut pasts: Vec<Vec<(usize, f64)>> = Vec::new();
         let mut wanted: HashMap<SeriesKey, Vec<usize>> = HashMap::new();
         for (cell_place, cell) in record.cells.iter().enumerate() {
             for (place, metric) in cell.metrics.iter().enumerate() {
@@ -105,6 +109,7 @@ impl Past {
                     settings_sha256: settings_sha256(provenance, &cell.suite),
                 };
                 wanted.entry(key).or_default().push(candidates.len());
+                pasts.push(Vec::new());
                 candidates.push(Candidate {
                     cell: cell_place,
                     metric: place,
@@ -124,44 +129,28 @@ impl Past {
                 return;
             };
             let points = series.points.iter();
-            let mut values: Vec<(usize, f64)> = points
+            let values: Vec<(usize, f64)> = points
                 .filter_map(|point| Some((*places.get(&point.run)?, point.value?)))
                 .collect();
-            values.drain(..values.len().saturating_sub(LONGEST));
-            for place in at {
-                let candidate = &mut candidates[*place];
-                let metric = &record.cells[candidate.cell].metrics[candidate.metric];
-                candidate.settle(metric.basis.as_ref(), &values);
-            }
+            at.iter()
+                .for_each(|place| pasts[*place].clone_from(&values));
         })?;
-        Ok(Self { runs, candidates })
+        let states = history.states_at_start(&filter)?;
+        let states = runs.iter().map(|run| states.get(&run.id));
+        let alike = Alike::choose(&provenance.machine, states, &pasts, needed);
+        for (candidate, past) in candidates.iter_mut().zip(&pasts) {
+            let metric = &record.cells[candidate.cell].metrics[candidate.metric];
+            candidate.settle(metric.basis.as_ref(), past, &alike);
+        }
+        Ok(Self {
+            runs,
+            alike,
+            candidates,
+        })
     }
 
     pub(super) fn runs(&self) -> usize {
         self.runs.len()
-    }
-
-    /// In words, that the machine had more to do when the run began than ever before in these runs;
-    /// `None` if it had not, or that is not known.
-    pub(super) fn busier(
-        &self,
-        history: &mut History,
-        record: &RunRecord,
-    ) -> Result<Option<String>, HistoryError> {
-        let load = |state: &serde_json::Value| state["load_average_1min"].as_f64();
-        let now = load(&record.provenance.machine.state_at_start);
-        let mut before: Vec<f64> = Vec::new();
-        for run in &self.runs[self.runs.len().saturating_sub(LONGEST)..] {
-            before.extend(load(&history.state_at_start(run.id)?));
-        }
-        let most = before.into_iter().reduce(f64::max);
-        Ok(match (now, most) {
-            (Some(now), Some(most)) if now > most => Some(format!(
-                "worse, but the machine was busier when the run began than in any before it (load \
-                 average {now:.1}, {most:.1} at most); run it again"
-            )),
-            _ => None,
-        })
     }
 
     /// The runs at these places, in words: how many, and of which commits.
@@ -185,14 +174,23 @@ impl Past {
 }
 
 impl Candidate {
-    /// Finds the last stable stretch of `values`.
-    fn settle(&mut self, basis: Option<&Basis>, values: &[(usize, f64)]) {
-        let series: Vec<f64> = values.iter().map(|(_, value)| *value).collect();
+    /// Finds the last stable stretch of `values`; of what varies, among the runs that are alike.
+    fn settle(&mut self, basis: Option<&Basis>, values: &[(usize, f64)], alike: &Alike) {
+        let last = |values: &[(usize, f64)]| -> Vec<(usize, f64)> {
+            values[values.len().saturating_sub(LONGEST)..].to_vec()
+        };
+        let plain = |values: &[(usize, f64)]| -> Vec<f64> {
+            values.iter().map(|(_, value)| *value).collect()
+        };
+        let all = last(values);
+        let series = plain(&all);
         if let Some(stretch) = level::find(basis, &series) {
             self.level = Some(series[stretch.start]);
-            self.stable = values[stretch].to_vec();
+            self.stable = all[stretch].to_vec();
             return;
         }
+        let values = last(&alike.of(values));
+        let series = plain(&values);
         let options = ChangePointOptions {
             // Their p-value is not shown, so that it need not be fine.
             test: PermutationOptions {

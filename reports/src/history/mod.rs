@@ -16,6 +16,7 @@ mod revision;
 mod store;
 mod transfer;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -331,9 +332,13 @@ impl History {
         self.store.reading(|store| query::record(store, run))
     }
 
-    /// The machine's state when a run began, as its record has it.
-    pub(crate) fn state_at_start(&mut self, run: RunId) -> Result<serde_json::Value, HistoryError> {
-        query::provenance(&mut self.store, run).map(|it| it.machine.state_at_start)
+    /// The machine's state when a run began, as its record has it, of the runs that `filter` admits.
+    pub(crate) fn states_at_start(
+        &mut self,
+        filter: &Filter,
+    ) -> Result<HashMap<RunId, serde_json::Value>, HistoryError> {
+        self.store
+            .reading(|store| query::states_at_start(store, filter))
     }
 
     /// The series that `filter` admits, by key; [`Series`] has an example.

@@ -82,14 +82,24 @@ fn run(row: &Row<'_>) -> Result<Run, HistoryError> {
     })
 }
 
-pub(super) fn provenance(store: &mut Store, run: RunId) -> Result<Provenance, HistoryError> {
+pub(super) fn states_at_start(
+    store: &mut Store,
+    filter: &Filter,
+) -> Result<HashMap<RunId, serde_json::Value>, HistoryError> {
+    let condition = filter.condition()?;
     let found = store.query(
-        "SELECT provenance FROM run WHERE id = $1",
-        &[Value::Int(run.0)],
-        |row| json(&row.text(0)?),
+        &format!(
+            "SELECT id, provenance FROM run \
+             WHERE id IN (SELECT cell.run_id FROM {CELLS} WHERE {})",
+            condition.sql
+        ),
+        &condition.values,
+        |row| {
+            let provenance: Provenance = json(&row.text(1)?)?;
+            Ok((RunId(row.int(0)?), provenance.machine.state_at_start))
+        },
     )?;
-    let first = found.into_iter().next();
-    first.ok_or_else(|| HistoryError::Damaged("a run is gone".into()))
+    Ok(found.into_iter().collect())
 }
 
 pub(super) fn record(store: &mut Store, run: RunId) -> Result<RunRecord, HistoryError> {

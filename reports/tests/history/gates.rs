@@ -13,7 +13,8 @@ on_both! {
     other_machines_branches_and_settings_do_not_count
     answers_are_held_against_their_level
     what_a_suite_demands_stands
-    a_machine_busier_than_ever_is_no_regression
+    a_machine_busier_than_before_is_no_regression
+    a_run_is_held_against_runs_at_its_load
 }
 
 /// A figure that varies within a per cent or so, and one of an answer that does not.
@@ -243,20 +244,32 @@ fn what_a_suite_demands_stands(url: &str) {
     assert_eq!(gate(&record), "<= 11");
 }
 
-fn a_machine_busier_than_ever_is_no_regression(url: &str) {
-    let load = |record: &mut RunRecord, load: f64| {
-        record.provenance.machine.state_at_start = serde_json::json!({"load_average_1min": load});
-    };
-    let mut history = history(url, 25, |day, record| load(record, day as f64 / 10.0));
-    for (now, failed) in [(2.3, 1), (2.5, 0)] {
-        let mut record = night(25);
+fn load(record: &mut RunRecord, load: f64) {
+    let machine = &mut record.provenance.machine;
+    machine.identity["logical_cores"] = 4.into();
+    machine.state_at_start = serde_json::json!({"load_average_1min": load});
+}
+
+fn a_machine_busier_than_before_is_no_regression(url: &str) {
+    // 18 nights were as busy as the new one, which is one too few.
+    let mut history = history(url, 30, |day, record| {
+        load(record, if day < 12 { 0.4 } else { 6.0 });
+    });
+    for (now, failed) in [(0.4, 1), (2.3, 1), (7.9, 0)] {
+        let mut record = night(30);
         load(&mut record, now);
         times(&mut record.cells[0].metrics[0], 1.2);
         let came = held(&mut history, &mut record);
-        assert_eq!((came.held, came.failed), (5 + failed, failed), "{came:?}");
-        if failed == 0 {
+        let busier = 1 - failed;
+        assert_eq!(
+            (came.held, came.failed, came.busier),
+            (5 + failed, failed, busier),
+            "{now}: {came:?}"
+        );
+        if busier == 1 {
             let (why, count) = &came.left_out[0];
-            assert!(why.contains("load average 2.5, 2.4 at most"), "{why}");
+            assert!(why.contains("(load average 7.9)"), "{why}");
+            assert!(why.contains("all but 18 runs"), "{why}");
             assert_eq!(
                 (*count, record.cells[0].metrics[0].verdict),
                 (1, Verdict::Info)
@@ -265,5 +278,43 @@ fn a_machine_busier_than_ever_is_no_regression(url: &str) {
         // What an engine answers does not depend on that.
         record.cells[0].metrics[2].value = Some(9.0);
         assert_eq!(held(&mut history, &mut record).failed, failed + 1);
+    }
+}
+
+/// Nights in turn on a quiet machine and on a busy one, where all takes half as long again.
+fn a_run_is_held_against_runs_at_its_load(url: &str) {
+    let busy = |record: &mut RunRecord, at: f64| {
+        load(record, at);
+        for cell in &mut record.cells {
+            times(&mut cell.metrics[0], 1.5);
+            times(&mut cell.metrics[1], 1.0 / 1.5);
+        }
+    };
+    let mut history = history(url, 50, |day, record| match day % 2 {
+        0 => load(record, 0.3),
+        _ => busy(record, 9.0 + (day % 6) as f64),
+    });
+    let mut quiet = night(50);
+    load(&mut quiet, 0.9);
+    assert_eq!(held(&mut history, &mut quiet.clone()).failed, 0);
+    let mut slow = quiet.clone();
+    times(&mut slow.cells[0].metrics[0], 1.1);
+    assert_eq!(held(&mut history, &mut slow).failed, 1);
+    let why = slow.cells[0].metrics[0].why.clone().unwrap();
+    assert!(why.contains("of 25 runs"), "{why}");
+    assert!(why.contains("at load 0.0 to 2.9;"), "{why}");
+
+    // Those about as busy are enough, or too few without those that were busier.
+    for (at, which) in [
+        (12.0, "at load 10.0 to 14.0;"),
+        (7.5, "at load 5.5 and more;"),
+    ] {
+        let mut record = night(50);
+        busy(&mut record, at);
+        assert_eq!(held(&mut history, &mut record.clone()).failed, 0, "{at}");
+        times(&mut record.cells[0].metrics[0], 1.1);
+        assert_eq!(held(&mut history, &mut record).failed, 1, "{at}");
+        let why = record.cells[0].metrics[0].why.clone().unwrap();
+        assert!(why.contains("of 25 runs") && why.contains(which), "{why}");
     }
 }

@@ -1,0 +1,91 @@
+//! Which runs before began on a machine about as busy as it was for the new one.
+//!
+//! What varies depends on what else the machine does, and a promise for runs of all loads together
+//! promises nothing for the busy ones among them. So the runs that a run is held against are chosen
+//! by their load, and by nothing else: those at about its load; or, if they are too few, all that
+//! are not clearly below it. If more load makes no run better, these are like the new run or worse,
+//! and alarms are no more than promised. Where even they are too few nobody knows what such a load
+//! does to the engine: the run is held against all, and does not fail.
+
+use serde_json::Value;
+
+use crate::MachineRecord;
+
+/// Loads that differ by no more threads a core are about equal. It is also the load from which on
+/// the machine warns that timings are suspect.
+const ABOUT: f64 = 0.5;
+
+/// The runs that a run is held against.
+pub(super) enum Alike {
+    All,
+    Chosen {
+        /// In words.
+        which: String,
+        /// By the place of the run.
+        members: Vec<bool>,
+    },
+    /// All, but it was so busy for few of them: why the run does not fail.
+    Busier(String),
+}
+
+impl Alike {
+    /// Chooses among runs that began in these `states`, so that at least `needed` values of a figure
+    /// are left; `pasts` has them for each figure, by the place of the run.
+    pub(super) fn choose<'a>(
+        machine: &MachineRecord,
+        states: impl Iterator<Item = Option<&'a Value>>,
+        pasts: &[Vec<(usize, f64)>],
+        needed: usize,
+    ) -> Self {
+        let loads: Vec<Option<f64>> = states.map(|state| state.and_then(load)).collect();
+        let now = match load(&machine.state_at_start) {
+            Some(now) if loads.iter().any(Option::is_some) => now,
+            _ => return Alike::All,
+        };
+        let about = ABOUT * machine.identity["logical_cores"].as_f64().unwrap_or(1.0);
+        let (least, most) = (now - about, now + about);
+        let bands = [
+            (most, format!("at load {:.1} to {most:.1}", least.max(0.0))),
+            (f64::INFINITY, format!("at load {least:.1} and more")),
+        ];
+        let mut count = 0;
+        for (most, which) in bands {
+            let inside = |load: &Option<f64>| load.is_some_and(|at| (least..=most).contains(&at));
+            let members: Vec<bool> = loads.iter().map(inside).collect();
+            let left =
+                |past: &Vec<(usize, f64)>| past.iter().filter(|(run, _)| members[*run]).count();
+            count = pasts.iter().map(left).max().unwrap_or_default();
+            if count >= needed {
+                return match members.iter().all(|member| *member) {
+                    true => Alike::All,
+                    false => Alike::Chosen { which, members },
+                };
+            }
+        }
+        Alike::Busier(format!(
+            "worse, but the machine was busier when the run began (load average {now:.1}) than for \
+             all but {count} runs before, and {needed} such are needed; run it again"
+        ))
+    }
+
+    /// Those of `values`, which go by the place of the run, that are held against.
+    pub(super) fn of(&self, values: &[(usize, f64)]) -> Vec<(usize, f64)> {
+        let alike = |(run, _): &&(usize, f64)| match self {
+            Alike::Chosen { members, .. } => members[*run],
+            Alike::All | Alike::Busier(_) => true,
+        };
+        values.iter().filter(alike).copied().collect()
+    }
+
+    /// What the runs have in common, in words; empty if nothing.
+    pub(super) fn which(&self) -> &str {
+        match self {
+            Alike::Chosen { which, .. } => which,
+            Alike::All | Alike::Busier(_) => "",
+        }
+    }
+}
+
+fn load(state: &Value) -> Option<f64> {
+    state["load_average_1min"].as_f64()
+}
