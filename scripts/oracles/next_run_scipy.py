@@ -24,6 +24,12 @@ def scores(runs, margin):
     return centre, np.divide(excess, scale, out=np.zeros_like(excess), where=counts)
 
 
+def places(values):
+    """From the worst; what differs by rounding is a tie, and ties have the last of their places."""
+    close = np.abs(values[:, None] - values) <= 1e-12 * np.abs(values)
+    return np.sum((values > values[:, None]) | close, axis=1)
+
+
 def dependence(past):
     products = squares = 0.0
     for figure in past.T:
@@ -43,13 +49,16 @@ def dependence(past):
 def case(past, new, margin):
     runs = np.vstack([past, new])
     centre, score = scores(runs, margin)
-    worst = score.max(axis=1)
-    # The share of all choices of the new run that are as bad as this figure of it is.
+    sums = score.clip(max=2).sum(axis=1)
+    # The share of all choices of the new run that are as bad as it is with this as its worst figure.
     p = []
     for figure in score[-1]:
-        everyone = np.append(worst[:-1], figure)
-        # What differs by rounding is a tie.
-        p.append(1 - stats.percentileofscore(everyone, figure * (1 - 1e-12), kind="strict") / 100)
+        # Its other figures do not change the places of the runs before.
+        by_worst, by_sum = places(score.max(axis=1)), places(sums)
+        by_worst[-1] = places(np.append(score[:-1].max(axis=1), figure))[-1]
+        pairs = np.sort(np.column_stack([by_worst, by_sum]), axis=1)
+        order = stats.rankdata(pairs @ [len(runs) + 1, 1], method="max")
+        p.append(order[-1] / len(runs) if figure > 0 else 1.0)
     return {
         "past": past.T.tolist(),
         "next": new.tolist(),
@@ -74,7 +83,7 @@ def main():
                 if kind == "dependent":
                     for i in range(1, n + 1):
                         z[i] += 0.7 * z[i - 1]
-                z[-1, 0] += rng.choice([0, 2, 6])
+                z[-1, : rng.choice([1, m])] += rng.choice([0, 2, 6])
                 runs = (100 + z).round(5)
                 cases.append(case(runs[:-1], runs[-1], float(rng.choice([0, 0.01, 0.02]))))
     # One figure that hardly ever varies, and one that never did.

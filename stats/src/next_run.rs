@@ -85,7 +85,8 @@ pub struct NextRun {
 pub struct NextBound {
     /// The median of all runs, the new one among them.
     pub centre: f64,
-    /// The largest value that would have been let pass.
+    /// The largest value that would have been let pass, as the other figures are; infinite if
+    /// this one alone raises no alarm.
     pub limit: f64,
     /// The p-value, adjusted for all figures.
     pub p: f64,
@@ -118,20 +119,21 @@ pub fn min_runs_before(alpha: f64, dependence: f64) -> Result<usize, StatsError>
 /// of the root mean square of all runs' excesses (and of a quarter of the margin, lest what hardly
 /// varies raise alarms for the rest), and as nothing where it is below the figure's margin. That
 /// unit knows a figure's tail: a maximum, which some runs exceed a hundredfold, then counts
-/// no more than a median does. Ratios had better be given as logarithms. A run is as bad as its worst
-/// figure. If nothing
+/// no more than a median does. Ratios had better be given as logarithms.
+///
+/// A run is ranked twice, from the worst: by its worst figure, which finds what has got much worse, and by
+/// the sum over figures of up to [`MOST_OF_ONE`] units each, which finds what has made many a little
+/// worse, when single figures of some runs are out by more. It is as bad as the better of its two
+/// places, and of two equal ones, as the other. If nothing
 /// has changed the `n + 1` runs are exchangeable, and each is the worst with the same probability,
-/// whatever the distributions of the figures and however these depend on each other: with
-/// `k = ⌊alpha (n + 1)⌋`, the new run is worse than the `k`-th worst of those before
-/// with probability `alpha` at most. That one's badness is the bound of every figure, and the
-/// p-value of a figure is the share of runs as bad as the figure is.
+/// whatever the distributions of the figures and however these depend on each other: the new run is
+/// among the `⌊alpha (n + 1)⌋` worst with probability `alpha` at most. The p-value of a figure that
+/// counts is the share of runs as bad as the new one would be, were this its worst figure.
 ///
 /// For one figure this is the classical bound for one future observation, the `k`-th largest value
 /// (G. J. Hahn, W. Q. Meeker, *Statistical Intervals*, 1991, §5.4; S. S. Wilks 1941). For many it
 /// is a conformal prediction region (V. Vovk, A. Gammerman, G. Shafer, *Algorithmic Learning in a
-/// Random World*, 2005, ch. 2) with the largest statistic of P. H. Westfall and S. S. Young (1993),
-/// which holds too if some figures have changed: a bound is never lower for the others' sake.
-/// Bounds by figure would need `n ≥ m/alpha - 1` runs for `m` figures (9,999 for 500).
+/// Random World*, 2005, ch. 2). Bounds by figure would need `n ≥ m/alpha - 1` runs for `m` figures (9,999 for 500).
 ///
 /// Runs that depend on their neighbours are exchangeable only nearly (V. Chernozhukov, K. Wüthrich,
 /// Y. Zhu, COLT 2018): the last of a drifting series is too often its worst. p-values are
@@ -139,7 +141,7 @@ pub fn min_runs_before(alpha: f64, dependence: f64) -> Result<usize, StatsError>
 /// it is larger than its standard error `1/√n`. The root is empirical: it is what AR(1) noise of 0.3
 /// and 0.6 was seen to need (`docs/src/statistics.md`).
 ///
-/// Cost: `m n log n`.
+/// Cost: `m n log n + n²`.
 ///
 /// # Errors
 /// [`StatsError::TooFew`] below [`min_runs_before`]; [`StatsError::LengthMismatch`] for figures of
@@ -175,27 +177,94 @@ pub fn next_run(figures: &[NextFigure<'_>], alpha: f64) -> Result<NextRun, Stats
         return Err(StatsError::TooFew { n, needed });
     }
     let scored: Vec<Scored> = (figures.iter().map(Scored::new)).collect::<Result<_, _>>()?;
-    let mut worst: Vec<f64> = (0..n)
-        .map(|run| (scored.iter()).fold(0.0, |worst, figure| figure.scores[run].max(worst)))
-        .collect();
-    worst.sort_by(|a, b| b.total_cmp(a));
-    let allowed = alpha * (1.0 + ROUNDING) * (n + 1) as f64 / dependence;
-    let critical = worst[(allowed as usize).clamp(1, n) - 1];
+    let badness = Badness::new(&scored, n);
+    let allowed = (alpha * (1.0 + ROUNDING) * (n + 1) as f64 / dependence) as usize;
+    let critical = badness.critical(allowed);
     let bounds = scored.iter().map(|figure| {
-        // The same number of deviations of two figures is not quite the same number.
-        let score = figure.scores[n] * (1.0 - ROUNDING);
-        let as_bad = worst.partition_point(|worst| *worst >= score);
+        let score = figure.scores[n];
+        let as_bad = match score > 0.0 {
+            true => badness.as_bad(badness.place_of_worst(score)),
+            false => n + 1,
+        };
         NextBound {
             centre: figure.centre,
-            limit: figure.centre + figure.largest(critical).max(figure.margin),
-            p: (dependence * (1 + as_bad) as f64 / (n + 1) as f64).min(1.0),
-            over: score > critical,
+            limit: figure.centre
+                + critical.map_or(f64::INFINITY, |score| {
+                    figure.largest(score).max(figure.margin)
+                }),
+            p: (dependence * as_bad as f64 / (n + 1) as f64).min(1.0),
+            over: score > 0.0 && as_bad <= allowed,
         }
     });
     Ok(NextRun {
         dependence,
         bounds: bounds.collect(),
     })
+}
+
+/// What a figure adds to the sum of its run, at most: with more, single figures that are far out
+/// would make up the sums too.
+const MOST_OF_ONE: f64 = 2.0;
+
+/// How bad each run is, the new one last.
+struct Badness {
+    /// Each run's worst score.
+    worst: Vec<f64>,
+    sums: Vec<f64>,
+    /// The better and the other place of each run before.
+    before: Vec<(usize, usize)>,
+}
+
+impl Badness {
+    fn new(scored: &[Scored], n: usize) -> Self {
+        let over = |run: usize, join: fn(f64, f64) -> f64| {
+            let scores = scored.iter().map(|figure| figure.scores[run]);
+            scores.fold(0.0, join)
+        };
+        let mut badness = Self {
+            worst: (0..=n).map(|run| over(run, f64::max)).collect(),
+            sums: (0..=n)
+                .map(|run| over(run, |sum, score| sum + score.min(MOST_OF_ONE)))
+                .collect(),
+            before: Vec::new(),
+        };
+        let places = (0..n).map(|run| {
+            let two = [&badness.worst, &badness.sums].map(|all| place(all, all[run]));
+            (two[0].min(two[1]), two[0].max(two[1]))
+        });
+        badness.before = places.collect();
+        badness
+    }
+
+    /// The place of the new run were `score` its worst.
+    fn place_of_worst(&self, score: f64) -> usize {
+        1 + place(&self.worst[..self.before.len()], score)
+    }
+
+    /// How many runs are as bad as the new one, itself among them, if that has this place by its worst.
+    fn as_bad(&self, worst: usize) -> usize {
+        let sum = place(&self.sums, self.sums[self.before.len()]);
+        let new = (worst.min(sum), worst.max(sum));
+        1 + self.before.iter().filter(|before| **before <= new).count()
+    }
+
+    /// The largest score that does not make the new run one of the `allowed` worst; `None` if none
+    /// does.
+    fn critical(&self, allowed: usize) -> Option<f64> {
+        let n = self.before.len();
+        let places = (1..=n + 1).take_while(|place| self.as_bad(*place) <= allowed);
+        let last = places.last()?;
+        let mut worst = self.worst[..n].to_vec();
+        worst.sort_by(|a, b| b.total_cmp(a));
+        Some(worst.get(last - 1).copied().unwrap_or(0.0))
+    }
+}
+
+/// How many of `all` are as large as `value`: its place from the top, if it is one of them.
+fn place(all: &[f64], value: f64) -> usize {
+    // The same number of deviations of two figures is not quite the same number.
+    let value = value * (1.0 - ROUNDING);
+    all.iter().filter(|other| **other >= value).count()
 }
 
 /// A figure of all runs, the new one last, on the scale that all figures share.

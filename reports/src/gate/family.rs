@@ -48,19 +48,22 @@ pub(super) fn judge(
                     let bound = held.bounds[member];
                     let sign = candidate.sign();
                     let scale = candidate.scale();
-                    let (centre, limit) = (
-                        scale.back(sign * bound.centre),
-                        scale.back(sign * bound.limit),
-                    );
-                    let most = if sign > 0.0 { "at most" } else { "at least" };
+                    let centre = scale.back(sign * bound.centre);
+                    let limit = (bound.limit.is_finite()).then(|| scale.back(sign * bound.limit));
+                    let most = match limit {
+                        None => "which alone is no alarm".into(),
+                        Some(limit) => {
+                            let most = if sign > 0.0 { "at most" } else { "at least" };
+                            format!("{most} {}", candidate.change(limit, centre))
+                        }
+                    };
                     Judgement::Held {
                         limit,
                         over: bound.over,
                         why: format!(
-                            "history: median {} of {runs}; now {}, {most} {}; p = {:.3} over {} figures",
+                            "history: median {} of {runs}; now {}, {most}; p = {:.3} over {} figures",
                             number(centre),
                             candidate.change(candidate.value, centre),
-                            candidate.change(limit, centre),
                             bound.p,
                             members.len(),
                         ),
@@ -76,26 +79,35 @@ pub(super) fn judge(
 }
 
 /// Which figures can be held together, and the runs that have all of them: figures with the longest
-/// past come first, and one joins if it leaves as many runs as are needed.
+/// past come first, and one joins if it leaves as many runs as are needed. Of all that joined the first
+/// so many are held that have the most values together, where runs count up to twice as many as are
+/// needed: one figure that has few runs is not worth the runs of all others.
 fn choose(candidates: &[&Candidate], needed: usize) -> (Vec<usize>, BTreeSet<usize>) {
     let mut order: Vec<usize> = (0..candidates.len())
         .filter(|place| candidates[*place].stable.len() >= needed)
         .collect();
     order.sort_by_key(|place| std::cmp::Reverse(candidates[*place].stable.len()));
+    let mut members = Vec::new();
     let mut window: Option<BTreeSet<usize>> = None;
-    order.retain(|place| {
-        let runs = candidates[*place].stable.iter().map(|(run, _)| *run);
+    let mut best = (0, 0, BTreeSet::new());
+    for place in order {
+        let runs = candidates[place].stable.iter().map(|(run, _)| *run);
         let common: BTreeSet<usize> = match &window {
             None => runs.collect(),
             Some(window) => runs.filter(|run| window.contains(run)).collect(),
         };
-        let joins = common.len() >= needed;
-        if joins {
-            window = Some(common);
+        if common.len() < needed {
+            continue;
         }
-        joins
-    });
-    (order, window.unwrap_or_default())
+        members.push(place);
+        let values = members.len() * common.len().min(2 * needed);
+        if values >= best.0 {
+            best = (values, members.len(), common.clone());
+        }
+        window = Some(common);
+    }
+    members.truncate(best.1);
+    (members, best.2)
 }
 
 fn why_not(candidate: &Candidate, past: &Past, needed: usize) -> String {
