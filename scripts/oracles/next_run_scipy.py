@@ -12,6 +12,8 @@ import numpy as np
 import scipy
 from scipy import stats
 
+# The level of the test, and one at which the runs suffice however they depend on each other.
+LEVELS = (0.05, 0.5)
 OUT = pathlib.Path(__file__).parents[2] / "stats/tests/vectors/next_run.json"
 
 
@@ -24,10 +26,11 @@ def scores(runs, margin):
     return centre, np.divide(excess, scale, out=np.zeros_like(excess), where=counts)
 
 
-def places(values):
-    """From the worst; what differs by rounding is a tie, and ties have the last of their places."""
-    close = np.abs(values[:, None] - values) <= 1e-12 * np.abs(values)
-    return np.sum((values > values[:, None]) | close, axis=1)
+def badness(score, level):
+    """By run: the larger of worst and sum, each by what one run more than the share `level` reaches."""
+    measures = np.column_stack([score.max(axis=1), score.clip(max=2).sum(axis=1)])
+    place = int(level * len(score) * (1 + 1e-12))
+    return measures, np.sort(measures, axis=0)[::-1][place].clip(min=1e-9)
 
 
 def dependence(past):
@@ -49,23 +52,25 @@ def dependence(past):
 def case(past, new, margin):
     runs = np.vstack([past, new])
     centre, score = scores(runs, margin)
-    sums = score.clip(max=2).sum(axis=1)
-    # The share of all choices of the new run that are as bad as it is with this as its worst figure.
-    p = []
-    for figure in score[-1]:
-        # Its other figures do not change the places of the runs before.
-        by_worst, by_sum = places(score.max(axis=1)), places(sums)
-        by_worst[-1] = places(np.append(score[:-1].max(axis=1), figure))[-1]
-        pairs = np.sort(np.column_stack([by_worst, by_sum]), axis=1)
-        order = stats.rankdata(pairs @ [len(runs) + 1, 1], method="max")
-        p.append(order[-1] / len(runs) if figure > 0 else 1.0)
+    p = {}
+    for level in LEVELS:
+        measures, units = badness(score, level)
+        bad = (measures / units).max(axis=1)
+        p[level] = []
+        # The share of all choices of the new run that are as bad as it is with this as its worst figure.
+        for figure in score[-1]:
+            here = max(figure / units[0], measures[-1, 1] / units[1])
+            everyone = np.append(bad[:-1], here)
+            # What differs by rounding is a tie.
+            share = 1 - stats.percentileofscore(everyone, here * (1 - 1e-12), kind="strict") / 100
+            p[level].append(share if figure > 0 else 1.0)
     return {
         "past": past.T.tolist(),
         "next": new.tolist(),
         "margin": margin,
         "dependence": dependence(past),
         "centre": centre.tolist(),
-        "p": p,
+        "p": list(p.values()),
     }
 
 

@@ -85,8 +85,7 @@ pub struct NextRun {
 pub struct NextBound {
     /// The median of all runs, the new one among them.
     pub centre: f64,
-    /// The largest value that would have been let pass, as the other figures are; infinite if
-    /// this one alone raises no alarm.
+    /// The largest value that would have been let pass, as the other figures are.
     pub limit: f64,
     /// The p-value, adjusted for all figures.
     pub p: f64,
@@ -121,13 +120,13 @@ pub fn min_runs_before(alpha: f64, dependence: f64) -> Result<usize, StatsError>
 /// unit knows a figure's tail: a maximum, which some runs exceed a hundredfold, then counts
 /// no more than a median does. Ratios had better be given as logarithms.
 ///
-/// A run is ranked twice, from the worst: by its worst figure, which finds what has got much worse, and by
-/// the sum over figures of up to [`MOST_OF_ONE`] units each, which finds what has made many a little
-/// worse, when single figures of some runs are out by more. It is as bad as the better of its two
-/// places, and of two equal ones, as the other. If nothing
+/// A run is measured twice: by its worst figure, which finds what has got much worse, and by
+/// the sum over figures of up to two units each, which finds what has made many a little
+/// worse, when single figures of some runs are out by more. Both count in units of what one run more
+/// than `k = ⌊alpha (n + 1)⌋` of the `n + 1` reach, and a run is as bad as the larger. If nothing
 /// has changed the `n + 1` runs are exchangeable, and each is the worst with the same probability,
 /// whatever the distributions of the figures and however these depend on each other: the new run is
-/// among the `⌊alpha (n + 1)⌋` worst with probability `alpha` at most. The p-value of a figure that
+/// among the `k` worst with probability `alpha` at most. The p-value of a figure that
 /// counts is the share of runs as bad as the new one would be, were this its worst figure.
 ///
 /// For one figure this is the classical bound for one future observation, the `k`-th largest value
@@ -141,7 +140,7 @@ pub fn min_runs_before(alpha: f64, dependence: f64) -> Result<usize, StatsError>
 /// it is larger than its standard error `1/√n`. The root is empirical: it is what AR(1) noise of 0.3
 /// and 0.6 was seen to need (`docs/src/statistics.md`).
 ///
-/// Cost: `m n log n + n²`.
+/// Cost: `m n log n`.
 ///
 /// # Errors
 /// [`StatsError::TooFew`] below [`min_runs_before`]; [`StatsError::LengthMismatch`] for figures of
@@ -177,21 +176,18 @@ pub fn next_run(figures: &[NextFigure<'_>], alpha: f64) -> Result<NextRun, Stats
         return Err(StatsError::TooFew { n, needed });
     }
     let scored: Vec<Scored> = (figures.iter().map(Scored::new)).collect::<Result<_, _>>()?;
-    let badness = Badness::new(&scored, n);
+    let badness = Badness::new(&scored, n, alpha);
     let allowed = (alpha * (1.0 + ROUNDING) * (n + 1) as f64 / dependence) as usize;
     let critical = badness.critical(allowed);
     let bounds = scored.iter().map(|figure| {
         let score = figure.scores[n];
         let as_bad = match score > 0.0 {
-            true => badness.as_bad(badness.place_of_worst(score)),
+            true => badness.as_bad(score),
             false => n + 1,
         };
         NextBound {
             centre: figure.centre,
-            limit: figure.centre
-                + critical.map_or(f64::INFINITY, |score| {
-                    figure.largest(score).max(figure.margin)
-                }),
+            limit: figure.centre + figure.largest(critical).max(figure.margin),
             p: (dependence * as_bad as f64 / (n + 1) as f64).min(1.0),
             over: score > 0.0 && as_bad <= allowed,
         }
@@ -206,65 +202,60 @@ pub fn next_run(figures: &[NextFigure<'_>], alpha: f64) -> Result<NextRun, Stats
 /// would make up the sums too.
 const MOST_OF_ONE: f64 = 2.0;
 
-/// How bad each run is, the new one last.
+/// How bad runs are.
 struct Badness {
-    /// Each run's worst score.
-    worst: Vec<f64>,
-    sums: Vec<f64>,
-    /// The better and the other place of each run before.
-    before: Vec<(usize, usize)>,
+    /// Of the runs before, the worst first.
+    before: Vec<f64>,
+    /// The new run's, by its sum.
+    by_sum: f64,
+    /// The score of a worst figure that counts as one.
+    unit: f64,
 }
 
 impl Badness {
-    fn new(scored: &[Scored], n: usize) -> Self {
-        let over = |run: usize, join: fn(f64, f64) -> f64| {
-            let scores = scored.iter().map(|figure| figure.scores[run]);
-            scores.fold(0.0, join)
+    fn new(scored: &[Scored], n: usize, alpha: f64) -> Self {
+        let over = |join: fn(f64, f64) -> f64| -> Vec<f64> {
+            let run = |run| scored.iter().map(move |figure| figure.scores[run]);
+            (0..=n).map(|place| run(place).fold(0.0, join)).collect()
         };
-        let mut badness = Self {
-            worst: (0..=n).map(|run| over(run, f64::max)).collect(),
-            sums: (0..=n)
-                .map(|run| over(run, |sum, score| sum + score.min(MOST_OF_ONE)))
-                .collect(),
-            before: Vec::new(),
+        let worst = over(f64::max);
+        let sums = over(|sum, score| sum + score.min(MOST_OF_ONE));
+        let place = (alpha * (1.0 + ROUNDING) * (n + 1) as f64) as usize;
+        let unit = |all: &[f64]| {
+            let mut sorted = all.to_vec();
+            sorted.sort_by(|a, b| b.total_cmp(a));
+            // Where so few runs have any figure that counts, those are worse than all others.
+            sorted[place.min(n)].max(1e-9)
         };
-        let places = (0..n).map(|run| {
-            let two = [&badness.worst, &badness.sums].map(|all| place(all, all[run]));
-            (two[0].min(two[1]), two[0].max(two[1]))
-        });
-        badness.before = places.collect();
-        badness
+        let units = (unit(&worst), unit(&sums));
+        let both = worst.iter().zip(&sums);
+        let mut before: Vec<f64> = both
+            .take(n)
+            .map(|(worst, sum)| (worst / units.0).max(sum / units.1))
+            .collect();
+        before.sort_by(|a, b| b.total_cmp(a));
+        Self {
+            before,
+            by_sum: sums[n] / units.1,
+            unit: units.0,
+        }
     }
 
-    /// The place of the new run were `score` its worst.
-    fn place_of_worst(&self, score: f64) -> usize {
-        1 + place(&self.worst[..self.before.len()], score)
+    /// How many runs are as bad as the new one, itself among them, if this is its worst score.
+    fn as_bad(&self, score: f64) -> usize {
+        // The same number of deviations of two figures is not quite the same number.
+        let new = (score / self.unit).max(self.by_sum) * (1.0 - ROUNDING);
+        1 + self.before.partition_point(|before| *before >= new)
     }
 
-    /// How many runs are as bad as the new one, itself among them, if that has this place by its worst.
-    fn as_bad(&self, worst: usize) -> usize {
-        let sum = place(&self.sums, self.sums[self.before.len()]);
-        let new = (worst.min(sum), worst.max(sum));
-        1 + self.before.iter().filter(|before| **before <= new).count()
+    /// The largest score that does not make the new run one of the `allowed` worst.
+    fn critical(&self, allowed: usize) -> f64 {
+        let last = self.before[allowed.clamp(1, self.before.len()) - 1];
+        match self.by_sum * (1.0 - ROUNDING) > last {
+            true => 0.0,
+            false => last * self.unit,
+        }
     }
-
-    /// The largest score that does not make the new run one of the `allowed` worst; `None` if none
-    /// does.
-    fn critical(&self, allowed: usize) -> Option<f64> {
-        let n = self.before.len();
-        let places = (1..=n + 1).take_while(|place| self.as_bad(*place) <= allowed);
-        let last = places.last()?;
-        let mut worst = self.worst[..n].to_vec();
-        worst.sort_by(|a, b| b.total_cmp(a));
-        Some(worst.get(last - 1).copied().unwrap_or(0.0))
-    }
-}
-
-/// How many of `all` are as large as `value`: its place from the top, if it is one of them.
-fn place(all: &[f64], value: f64) -> usize {
-    // The same number of deviations of two figures is not quite the same number.
-    let value = value * (1.0 - ROUNDING);
-    all.iter().filter(|other| **other >= value).count()
 }
 
 /// A figure of all runs, the new one last, on the scale that all figures share.

@@ -48,22 +48,19 @@ pub(super) fn judge(
                     let bound = held.bounds[member];
                     let sign = candidate.sign();
                     let scale = candidate.scale();
-                    let centre = scale.back(sign * bound.centre);
-                    let limit = (bound.limit.is_finite()).then(|| scale.back(sign * bound.limit));
-                    let most = match limit {
-                        None => "which alone is no alarm".into(),
-                        Some(limit) => {
-                            let most = if sign > 0.0 { "at most" } else { "at least" };
-                            format!("{most} {}", candidate.change(limit, centre))
-                        }
-                    };
+                    let (centre, limit) = (
+                        scale.back(sign * bound.centre),
+                        scale.back(sign * bound.limit),
+                    );
+                    let most = if sign > 0.0 { "at most" } else { "at least" };
                     Judgement::Held {
                         limit,
                         over: bound.over,
                         why: format!(
-                            "history: median {} of {runs}; now {}, {most}; p = {:.3} over {} figures",
+                            "history: median {} of {runs}; now {}, {most} {}; p = {:.3} over {} figures",
                             number(centre),
                             candidate.change(candidate.value, centre),
+                            candidate.change(limit, centre),
                             bound.p,
                             members.len(),
                         ),

@@ -52,7 +52,7 @@ pub(super) fn judge(candidate: &Candidate, past: &Past) -> Judgement {
         Margin::Absolute(excess) => excess,
     };
     Judgement::Held {
-        limit: Some(scale.back(scale.of(level) + sign * margin)),
+        limit: scale.back(scale.of(level) + sign * margin),
         over: excess > 0.0 && matters,
         why: format!(
             "history: {} in {}; now {now}, and from {threshold} {} on it matters",

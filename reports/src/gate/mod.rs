@@ -89,12 +89,8 @@ pub struct Held {
 
 /// What became of a figure.
 enum Judgement {
-    /// The limit, unless the figure alone cannot fail; whether it is kept, and what it rests on.
-    Held {
-        limit: Option<f64>,
-        over: bool,
-        why: String,
-    },
+    /// The limit, whether it is kept, and what it rests on.
+    Held { limit: f64, over: bool, why: String },
     /// Why not.
     LeftOut(String),
 }
@@ -183,7 +179,7 @@ pub fn hold(
 
 /// The verdict of a figure. A gate of its own that it keeps or fails stands, unless it is worse
 /// than its past.
-fn enter(metric: &mut Metric, limit: Option<f64>, over: bool, why: String) {
+fn enter(metric: &mut Metric, limit: f64, over: bool, why: String) {
     let stands = match metric.verdict {
         Verdict::Fail => true,
         Verdict::Pass => !over,
@@ -196,10 +192,7 @@ fn enter(metric: &mut Metric, limit: Option<f64>, over: bool, why: String) {
         Better::Higher => ">=",
         Better::Lower | Better::Equal => "<=",
     };
-    metric.gate = Some(match limit {
-        Some(limit) => format!("{sign} {}", number(limit)),
-        None => "like the runs before".into(),
-    });
+    metric.gate = Some(format!("{sign} {}", number(limit)));
     metric.verdict = match over {
         true => Verdict::Fail,
         false => Verdict::Pass,
