@@ -39,7 +39,7 @@ struct Count {
     alarms: u64,
     /// Alarms that there would have been if the load were not known, and runs judged then.
     blind: [u64; 2],
-    /// Runs with figures that are worse, and left out because the machine was busier.
+    /// Runs with figures that are worse, and left out because too few before began at such a load.
     excused: u64,
 }
 
@@ -59,7 +59,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         None => &[Past::All, Past::Last(19), Past::Last(39)],
     };
     println!(
-        "\n| held against | times | runs judged | alarm | worse, but the machine was busier | \
+        "\n| held against | times | runs judged | alarm | worse, but at another load | \
          alarm if the load were not known |\n|---|---|---|---|---|---|"
     );
     let mut promised = true;
@@ -196,7 +196,7 @@ impl Count {
         self.runs += 1;
         self.judged += u64::from(held.held > 0);
         self.alarms += u64::from(held.failed > 0);
-        self.excused += u64::from(held.busier > 0);
+        self.excused += u64::from(held.other_load > 0);
     }
 }
 

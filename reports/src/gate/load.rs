@@ -1,11 +1,10 @@
 //! Which runs before began on a machine about as busy as it was for the new one.
 //!
 //! What varies depends on what else the machine does, and a promise for runs of all loads together
-//! promises nothing for the busy ones among them. So the runs that a run is held against are chosen
-//! by their load, and by nothing else: those at about its load; or, if they are too few, all that
-//! are not clearly below it. If more load makes no run better, these are like the new run or worse,
-//! and alarms are no more than promised. Where even they are too few nobody knows what such a load
-//! does to the engine: the run is held against all, and does not fail.
+//! promises nothing for the few at one of them. So the runs that a run is held against are those at
+//! about its load, chosen by that and nothing else. Where they are too few nobody knows what such a
+//! load does to the engine: the run is held against all, and does not fail. Nor will busier runs do
+//! for quieter ones: two sessions at once were seen to take turns faster when others were busy.
 
 use serde_json::Value;
 
@@ -24,8 +23,8 @@ pub(super) enum Alike {
         /// By the place of the run.
         members: Vec<bool>,
     },
-    /// All, but it was so busy for few of them: why the run does not fail.
-    Busier(String),
+    /// All, for too few are like it: why the run does not fail.
+    TooFew(String),
 }
 
 impl Alike {
@@ -43,36 +42,31 @@ impl Alike {
             _ => return Alike::All,
         };
         let about = ABOUT * machine.identity["logical_cores"].as_f64().unwrap_or(1.0);
-        let (least, most) = (now - about, now + about);
-        let bands = [
-            (most, format!("at load {:.1} to {most:.1}", least.max(0.0))),
-            (f64::INFINITY, format!("at load {least:.1} and more")),
-        ];
-        let mut count = 0;
-        for (most, which) in bands {
-            let inside = |load: &Option<f64>| load.is_some_and(|at| (least..=most).contains(&at));
-            let members: Vec<bool> = loads.iter().map(inside).collect();
-            let left =
-                |past: &Vec<(usize, f64)>| past.iter().filter(|(run, _)| members[*run]).count();
-            count = pasts.iter().map(left).max().unwrap_or_default();
-            if count >= needed {
-                return match members.iter().all(|member| *member) {
-                    true => Alike::All,
-                    false => Alike::Chosen { which, members },
-                };
+        let inside = |load: &Option<f64>| load.is_some_and(|load| (load - now).abs() <= about);
+        let members: Vec<bool> = loads.iter().map(inside).collect();
+        let left = |past: &Vec<(usize, f64)>| past.iter().filter(|(run, _)| members[*run]).count();
+        let count = pasts.iter().map(left).max().unwrap_or_default();
+        if count < needed {
+            return Alike::TooFew(format!(
+                "worse, but at another load: {count} runs before began within {about:.1} of its load \
+                 average of {now:.1}, and {needed} are needed; run it again"
+            ));
+        }
+        match members.iter().all(|member| *member) {
+            true => Alike::All,
+            false => {
+                let (least, most) = ((now - about).max(0.0), now + about);
+                let which = format!("at load {least:.1} to {most:.1}");
+                Alike::Chosen { which, members }
             }
         }
-        Alike::Busier(format!(
-            "worse, but the machine was busier when the run began (load average {now:.1}) than for \
-             all but {count} runs before, and {needed} such are needed; run it again"
-        ))
     }
 
     /// Those of `values`, which go by the place of the run, that are held against.
     pub(super) fn of(&self, values: &[(usize, f64)]) -> Vec<(usize, f64)> {
         let alike = |(run, _): &&(usize, f64)| match self {
             Alike::Chosen { members, .. } => members[*run],
-            Alike::All | Alike::Busier(_) => true,
+            Alike::All | Alike::TooFew(_) => true,
         };
         values.iter().filter(alike).copied().collect()
     }
@@ -81,7 +75,7 @@ impl Alike {
     pub(super) fn which(&self) -> &str {
         match self {
             Alike::Chosen { which, .. } => which,
-            Alike::All | Alike::Busier(_) => "",
+            Alike::All | Alike::TooFew(_) => "",
         }
     }
 }

@@ -81,8 +81,8 @@ pub struct Held {
     pub held: usize,
     /// Those of them that are worse than their past.
     pub failed: usize,
-    /// Figures that are worse, and left out because the machine had seldom been so busy.
-    pub busier: usize,
+    /// Figures that are worse, and left out because too few runs began at such a load.
+    pub other_load: usize,
     /// Figures that could not be held against theirs, by why; those too.
     pub left_out: Vec<(String, usize)>,
 }
@@ -144,10 +144,10 @@ pub fn hold(
     let (steady, varying): (Vec<&Candidate>, Vec<&Candidate>) =
         (past.candidates.iter()).partition(|candidate| candidate.level.is_some());
     let mut judged = family::judge(&varying, &past, gate.alpha, needed);
-    if let Alike::Busier(busier) = &past.alike {
+    if let Alike::TooFew(why) = &past.alike {
         for judgement in judged.iter_mut().filter(|judgement| judgement.over()) {
-            *judgement = Judgement::LeftOut(busier.clone());
-            held.busier += 1;
+            *judgement = Judgement::LeftOut(why.clone());
+            held.other_load += 1;
         }
     }
     judged.extend(
