@@ -11,6 +11,16 @@ use sha2::{Digest, Sha256};
 use crate::folder;
 
 /// A model on disk or inside this binary, with the hash that names it.
+///
+/// ```
+/// use harness_engine::{ArtifactFormat, ModelArtifact};
+///
+/// let model = ModelArtifact::embedded("tiny", b"GGUF\x03\0\0\0");
+/// assert_eq!((model.format, model.size_bytes), (ArtifactFormat::Gguf, 8));
+/// // Records name a model by its content: the same bytes are the same model.
+/// assert_eq!(model.sha256, ModelArtifact::embedded("copy", b"GGUF\x03\0\0\0").sha256);
+/// assert_eq!(model.to_string(), "tiny (embedded)");
+/// ```
 #[derive(Clone, Debug)]
 pub struct ModelArtifact {
     /// Short name for reports.
@@ -27,6 +37,23 @@ pub struct ModelArtifact {
 }
 
 /// Where a model's bytes are.
+///
+/// An engine reads either:
+///
+/// ```
+/// use std::{fs, io};
+/// use harness_engine::{ArtifactSource, ModelArtifact};
+///
+/// fn bytes(model: &ModelArtifact) -> io::Result<Vec<u8>> {
+///     match &model.source {
+///         ArtifactSource::Path(path) => fs::read(path),
+///         ArtifactSource::Embedded(bytes) => Ok(bytes.to_vec()),
+///     }
+/// }
+///
+/// assert_eq!(bytes(&ModelArtifact::embedded("tiny", b"GGUF"))?, b"GGUF");
+/// # Ok::<(), io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum ArtifactSource {
     /// A file or folder.
@@ -36,6 +63,25 @@ pub enum ArtifactSource {
 }
 
 /// Container formats: folders are Hugging Face's, files tell by their first bytes.
+///
+/// ```
+/// use harness_engine::{ArtifactFormat, EngineError, FailureKind, ModelArtifact};
+///
+/// /// What an engine says that reads one format.
+/// fn gguf_only(model: &ModelArtifact) -> Result<(), EngineError> {
+///     match model.format {
+///         ArtifactFormat::Gguf => Ok(()),
+///         other => Err(EngineError::new(
+///             FailureKind::Unsupported,
+///             format!("{model} is {}; this engine reads GGUF", other.name()),
+///         )),
+///     }
+/// }
+///
+/// let model = ModelArtifact { format: ArtifactFormat::CoreMl, ..ModelArtifact::embedded("tiny", b"") };
+/// let error = gguf_only(&model).map_err(|error| error.to_string());
+/// assert_eq!(error, Err("tiny (embedded) is core_ml; this engine reads GGUF".into()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ArtifactFormat {
@@ -61,6 +107,17 @@ impl ArtifactFormat {
 }
 
 /// A model file that cannot be taken in.
+///
+/// ```
+/// use std::path::Path;
+/// use harness_engine::{ArtifactError, ModelArtifact};
+///
+/// let missing = ModelArtifact::from_path(Path::new("no/such.gguf"));
+/// assert!(matches!(missing, Err(ArtifactError::Io { .. })));
+/// // Without a `config.json` it is no Hugging Face folder either.
+/// let folder = ModelArtifact::from_path(Path::new(env!("CARGO_MANIFEST_DIR")));
+/// assert!(matches!(folder, Err(ArtifactError::Incomplete { .. })));
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// The file cannot be read.
@@ -106,6 +163,21 @@ impl ModelArtifact {
     ///
     /// # Errors
     /// [`ArtifactError`] when it cannot be read or is of no known format.
+    ///
+    /// ```
+    /// use std::fs;
+    /// use harness_engine::{ArtifactFormat, ModelArtifact};
+    ///
+    /// let path = std::env::temp_dir().join(format!("tiny-{}.gguf", std::process::id()));
+    /// fs::write(&path, b"GGUF\x03\0\0\0")?;
+    /// let model = ModelArtifact::from_path(&path);
+    /// fs::remove_file(&path)?;
+    ///
+    /// let model = model?;
+    /// assert_eq!(model.format, ArtifactFormat::Gguf);
+    /// assert_eq!(model.sha256, harness_engine::sha256_hex(b"GGUF\x03\0\0\0"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_path(path: &Path) -> Result<Self, ArtifactError> {
         let io = |source| ArtifactError::Io {
             path: path.into(),
@@ -169,6 +241,15 @@ impl ModelArtifact {
     }
 
     /// A GGUF linked into the program.
+    ///
+    /// With `include_bytes!` a program brings its model along:
+    ///
+    /// ```
+    /// use harness_engine::ModelArtifact;
+    ///
+    /// static MODEL: &[u8] = b"GGUF\x03\0\0\0";
+    /// assert_eq!(ModelArtifact::embedded("tiny", MODEL).name, "tiny");
+    /// ```
     #[must_use]
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Self {
         Self {
@@ -214,6 +295,12 @@ pub(crate) fn copy_into(hasher: &mut Sha256, file: &mut File) -> io::Result<u64>
 }
 
 /// SHA-256 of `bytes` as lower-case hex.
+///
+/// ```
+/// let empty = harness_engine::sha256_hex(b"");
+/// assert_eq!(&empty[..16], "e3b0c44298fc1c14");
+/// assert_eq!(empty.len(), 64);
+/// ```
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))

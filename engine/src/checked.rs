@@ -13,6 +13,18 @@ use crate::{
 mod scores;
 
 /// How often an engine was called. Other threads may look on.
+///
+/// A watchdog sees a model at work, or not:
+///
+/// ```
+/// use std::sync::atomic::Ordering;
+/// use harness_engine::Calls;
+///
+/// let calls = Calls::default();
+/// let before = calls.extends.load(Ordering::Relaxed);
+/// calls.extends.fetch_add(1, Ordering::Relaxed); // `checked` does, with every call.
+/// assert!(calls.extends.load(Ordering::Relaxed) > before, "a sign of life");
+/// ```
 #[derive(Debug, Default)]
 pub struct Calls {
     /// Sessions opened.
@@ -34,6 +46,21 @@ pub struct Calls {
 /// # Errors
 /// Sessions of the model returned fail with [`FailureKind::Numerics`] or
 /// [`FailureKind::Protocol`] where `model` breaks a promise.
+///
+/// ```
+/// # mod successor { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/successor/engine.rs")); }
+/// use std::sync::{Arc, atomic::Ordering};
+/// use harness_engine::{Calls, Engine, EngineOptions, ModelArtifact, Want, checked};
+/// use successor::Successor;
+///
+/// let artifact = ModelArtifact::embedded("nothing", b"");
+/// let calls = Arc::new(Calls::default());
+/// let model = Successor.open(&artifact, &EngineOptions::default())?;
+/// let model = checked(model, Arc::clone(&calls));
+/// model.session()?.extend(&[1, 2, 3], Want::Last)?;
+/// assert_eq!(calls.tokens.load(Ordering::Relaxed), 3);
+/// # Ok::<(), harness_engine::EngineError>(())
+/// ```
 #[must_use]
 pub fn checked(model: Box<dyn Model>, calls: Arc<Calls>) -> Box<dyn Model> {
     Box::new(CheckedModel { model, calls })

@@ -1,17 +1,21 @@
 //! The promises of the seam, checked on any engine.
 //!
-//! ```no_run
-//! use harness_engine::{Engine, EngineOptions, ModelArtifact, conformance};
+//! In the tests of an engine, with a model that it can read:
 //!
-//! # fn demo(engine: &dyn Engine, model: &ModelArtifact) -> Result<(), harness_engine::EngineError> {
-//! let report = conformance::check(engine, model, &EngineOptions::default())?;
+//! ```
+//! # mod successor { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/successor/engine.rs")); }
+//! use harness_engine::{EngineOptions, ModelArtifact, conformance};
+//! use successor::Successor;
+//!
+//! let model = ModelArtifact::embedded("nothing", b"");
+//! let report = conformance::check(&Successor, &model, &EngineOptions::default())?;
 //! assert!(report.passed(), "{report}");
-//! # Ok(())
-//! # }
+//! # Ok::<(), harness_engine::EngineError>(())
 //! ```
 
 mod embeddings;
 mod scores;
+mod sessions;
 mod taps;
 
 use std::fmt;
@@ -23,6 +27,22 @@ use crate::{
 };
 
 /// What became of every check.
+///
+/// ```
+/// use harness_engine::conformance::{Check, Outcome, Report};
+///
+/// let report = Report {
+///     checks: vec![
+///         Check { name: "logits_shape", outcome: Outcome::Pass },
+///         Check { name: "deterministic", outcome: Outcome::Fail("3 of 8 logits differ".into()) },
+///     ],
+/// };
+/// assert!(!report.passed());
+/// assert_eq!(
+///     report.to_string(),
+///     "pass  logits_shape\nFAIL  deterministic: 3 of 8 logits differ\n",
+/// );
+/// ```
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The checks in the order they ran.
@@ -30,6 +50,19 @@ pub struct Report {
 }
 
 /// One promise and whether it was kept.
+///
+/// ```
+/// # mod successor { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/successor/engine.rs")); }
+/// use harness_engine::{EngineOptions, ModelArtifact};
+/// use harness_engine::conformance::{self, Check, Outcome};
+/// use successor::Successor;
+///
+/// let model = ModelArtifact::embedded("nothing", b"");
+/// let report = conformance::check(&Successor, &model, &EngineOptions::default())?;
+/// let check = report.checks.iter().find(|check| check.name == "deterministic");
+/// assert!(check.is_some_and(|check| check.outcome == Outcome::Pass));
+/// # Ok::<(), harness_engine::EngineError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Check {
     /// Short snake_case name.
@@ -39,6 +72,23 @@ pub struct Check {
 }
 
 /// Result of one check.
+///
+/// ```
+/// # mod successor { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/successor/engine.rs")); }
+/// use harness_engine::{EngineOptions, ModelArtifact};
+/// use harness_engine::conformance::{self, Outcome};
+/// use successor::Successor;
+///
+/// let model = ModelArtifact::embedded("nothing", b"");
+/// let report = conformance::check(&Successor, &model, &EngineOptions::default())?;
+/// // It declares no embeddings, so there is nothing to check.
+/// let why = report.checks.iter().find_map(|check| match &check.outcome {
+///     Outcome::Skip(why) if check.name == "embeddings_shape" => Some(why.as_str()),
+///     _ => None,
+/// });
+/// assert_eq!(why, Some("the engine declares no embeddings"));
+/// # Ok::<(), harness_engine::EngineError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The promise was kept.
@@ -51,6 +101,16 @@ pub enum Outcome {
 
 impl Report {
     /// Whether no check failed, and not all were skipped.
+    ///
+    /// ```
+    /// use harness_engine::conformance::{Check, Outcome, Report};
+    ///
+    /// let check = |outcome| Check { name: "logits_finite", outcome };
+    /// let skipped = Report { checks: vec![check(Outcome::Skip("no sessions".into()))] };
+    /// assert!(!skipped.passed(), "nothing was shown");
+    /// let mixed = Report { checks: vec![check(Outcome::Pass), check(Outcome::Skip("no taps".into()))] };
+    /// assert!(mixed.passed());
+    /// ```
     #[must_use]
     pub fn passed(&self) -> bool {
         let any = |wanted: fn(&Outcome) -> bool| {
@@ -79,6 +139,19 @@ impl fmt::Display for Report {
 /// # Errors
 /// Only when the model cannot be opened; anything after that is a finding in
 /// the report.
+///
+/// ```
+/// # mod successor { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/successor/engine.rs")); }
+/// use harness_engine::{EngineSpec, FailureKind, ModelArtifact, conformance};
+/// use successor::Successor;
+///
+/// let model = ModelArtifact::embedded("nothing", b"");
+/// let spec: EngineSpec = "successor:threads=2".parse()?;
+/// let found = conformance::check(&Successor, &model, &spec.options);
+/// // It was not opened, so nothing was checked.
+/// assert!(found.is_err_and(|error| error.kind() == FailureKind::InvalidInput));
+/// # Ok::<(), harness_engine::SpecError>(())
+/// ```
 pub fn check(
     engine: &dyn Engine,
     model: &ModelArtifact,
@@ -90,6 +163,19 @@ pub fn check(
 }
 
 /// Runs every check on a model that is open already, of the engine that `info` describes.
+///
+/// ```
+/// # mod successor { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/successor/engine.rs")); }
+/// use harness_engine::{Capability, Engine, EngineOptions, ModelArtifact, conformance};
+/// use successor::Successor;
+///
+/// let artifact = ModelArtifact::embedded("nothing", b"");
+/// let model = Successor.open(&artifact, &EngineOptions::default())?;
+/// let mut info = Successor.describe();
+/// info.capabilities.push(Capability::Embeddings); // A promise that it does not keep.
+/// assert!(!conformance::check_model(&*model, info).passed());
+/// # Ok::<(), harness_engine::EngineError>(())
+/// ```
 #[must_use]
 pub fn check_model(model: &dyn Model, info: EngineInfo) -> Report {
     let subject = Subject::new(model, info);
@@ -110,20 +196,26 @@ pub fn check_model(model: &dyn Model, info: EngineInfo) -> Report {
 type Run = fn(&Subject<'_>) -> Result<(), Finding>;
 
 const CHECKS: &[(&str, Run)] = &[
-    ("logits_shape", logits_shape),
-    ("logits_finite", logits_finite),
-    ("last_row_is_last_of_all", last_row_is_last_of_all),
-    ("prefill_equals_decode", prefill_equals_decode),
-    ("chunked_prefill_equals_prefill", chunked_prefill),
-    ("truncate_then_extend_equals_fresh", truncate_then_extend),
-    ("sessions_are_independent", sessions_are_independent),
-    ("shared_model_serves_threads", shared_model),
-    ("deterministic", deterministic),
-    ("context_overflow_is_refused", context_overflow),
-    ("foreign_token_is_refused", foreign_token),
-    ("empty_extend_is_refused", empty_extend),
-    ("truncate_past_end_is_refused", truncate_past_end),
-    ("kv_usage_follows_length", kv_usage),
+    ("logits_shape", sessions::logits_shape),
+    ("logits_finite", sessions::logits_finite),
+    ("last_row_is_last_of_all", sessions::last_row_is_last_of_all),
+    ("prefill_equals_decode", sessions::prefill_equals_decode),
+    ("chunked_prefill_equals_prefill", sessions::chunked_prefill),
+    (
+        "truncate_then_extend_equals_fresh",
+        sessions::truncate_then_extend,
+    ),
+    (
+        "sessions_are_independent",
+        sessions::sessions_are_independent,
+    ),
+    ("shared_model_serves_threads", sessions::shared_model),
+    ("deterministic", sessions::deterministic),
+    ("context_overflow_is_refused", sessions::context_overflow),
+    ("foreign_token_is_refused", sessions::foreign_token),
+    ("empty_extend_is_refused", sessions::empty_extend),
+    ("truncate_past_end_is_refused", sessions::truncate_past_end),
+    ("kv_usage_follows_length", sessions::kv_usage),
     ("taps_have_their_shapes", taps::shapes),
     ("taps_change_no_logit", taps::logits_are_the_same),
     ("tapped_residuals_add_up", taps::residuals_add_up),
@@ -308,234 +400,4 @@ fn pooled_nmse(expected: &Logits, got: &Logits) -> f64 {
         }
     }
     if noise == 0.0 { 0.0 } else { noise / signal }
-}
-
-fn logits_shape(subject: &Subject<'_>) -> Result<(), Finding> {
-    let vocab = subject.model.config().vocab;
-    for want in [Want::None, Want::Last, Want::All] {
-        if want == Want::All && !subject.can(Capability::AllLogits) {
-            continue;
-        }
-        let mut session = subject.session()?;
-        let logits = session.extend(&subject.tokens, want)?;
-        let rows = want.rows(subject.tokens.len());
-        if logits.rows() != rows || (rows > 0 && logits.vocab() != vocab) {
-            return broken(format!(
-                "{want:?} of {} tokens gave {}×{} logits instead of {rows}×{vocab}",
-                subject.tokens.len(),
-                logits.rows(),
-                logits.vocab()
-            ));
-        }
-        if session.len() != subject.tokens.len() {
-            return broken(format!(
-                "length {} after {} tokens",
-                session.len(),
-                subject.tokens.len()
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn logits_finite(subject: &Subject<'_>) -> Result<(), Finding> {
-    if subject.prefill(&subject.tokens)?.all_finite() {
-        Ok(())
-    } else {
-        broken("NaN or infinity among the logits")
-    }
-}
-
-fn last_row_is_last_of_all(subject: &Subject<'_>) -> Result<(), Finding> {
-    let all = subject.prefill(&subject.tokens)?;
-    let last = subject.session()?.extend(&subject.tokens, Want::Last)?;
-    let row = all.row(all.rows() - 1).to_vec();
-    let expected = Logits::new(all.vocab(), row).unwrap_or_default();
-    subject.same("Want::Last", &expected, &last)
-}
-
-fn prefill_equals_decode(subject: &Subject<'_>) -> Result<(), Finding> {
-    extend_in_chunks(subject, 1)
-}
-
-fn chunked_prefill(subject: &Subject<'_>) -> Result<(), Finding> {
-    extend_in_chunks(subject, 5)
-}
-
-fn extend_in_chunks(subject: &Subject<'_>, chunk: usize) -> Result<(), Finding> {
-    let expected = subject.prefill(&subject.tokens)?;
-    let mut session = subject.session()?;
-    let mut values = Vec::with_capacity(expected.values().len());
-    for tokens in subject.tokens.chunks(chunk) {
-        values.extend_from_slice(subject.all(&mut *session, tokens)?.values());
-    }
-    let Some(got) = Logits::new(expected.vocab(), values) else {
-        return broken("ragged rows");
-    };
-    subject.same(&format!("{chunk} tokens a call"), &expected, &got)
-}
-
-fn truncate_then_extend(subject: &Subject<'_>) -> Result<(), Finding> {
-    let keep = subject.tokens.len() / 2;
-    let expected = subject.prefill(&subject.tokens)?;
-    let mut session = subject.session()?;
-    // What is truncated away differs from what replaces it, so that a stale
-    // cache slot shows.
-    let detour: Vec<TokenId> = subject.tokens.iter().rev().copied().collect();
-    if keep > 0 {
-        session.extend(&subject.tokens[..keep], Want::None)?;
-    }
-    session.extend(&detour[keep..], Want::None)?;
-    session.truncate(keep)?;
-    if session.len() != keep {
-        return broken(format!("length {} after truncate({keep})", session.len()));
-    }
-    let got = subject.all(&mut *session, &subject.tokens[keep..])?;
-    let tail = expected.values()[keep * expected.vocab()..].to_vec();
-    let tail = Logits::new(expected.vocab(), tail).unwrap_or_default();
-    subject.same(&format!("after truncate({keep})"), &tail, &got)
-}
-
-fn sessions_are_independent(subject: &Subject<'_>) -> Result<(), Finding> {
-    if !subject.can(Capability::ConcurrentSessions) {
-        return Err(Finding::NotApplicable(
-            "the engine declares no concurrent sessions".into(),
-        ));
-    }
-    let other: Vec<TokenId> = subject.tokens.iter().rev().copied().collect();
-    let expected = [subject.prefill(&subject.tokens)?, subject.prefill(&other)?];
-    let mut sessions = [subject.session()?, subject.session()?];
-    let mut values = [Vec::new(), Vec::new()];
-    for (mine, theirs) in subject.tokens.chunks(3).zip(other.chunks(3)) {
-        for (at, tokens) in [mine, theirs].into_iter().enumerate() {
-            let logits = subject.all(&mut *sessions[at], tokens)?;
-            values[at].extend_from_slice(logits.values());
-        }
-    }
-    for (expected, values) in expected.iter().zip(values) {
-        let Some(got) = Logits::new(expected.vocab(), values) else {
-            return broken("ragged rows");
-        };
-        subject.same("interleaved with another session", expected, &got)?;
-    }
-    Ok(())
-}
-
-fn shared_model(subject: &Subject<'_>) -> Result<(), Finding> {
-    let Some(shared) = subject.model.shared() else {
-        return Err(Finding::NotApplicable(
-            "the model is not shared between threads".into(),
-        ));
-    };
-    let tokens = &subject.tokens;
-    let expected = subject.session()?.extend(tokens, Want::Last)?;
-    let alone = || shared.session()?.extend(tokens, Want::Last);
-    let results = std::thread::scope(|scope| {
-        let others: Vec<_> = (0..2).map(|_| scope.spawn(alone)).collect();
-        others
-            .into_iter()
-            .map(|other| other.join())
-            .collect::<Vec<_>>()
-    });
-    for result in results {
-        match result {
-            Ok(logits) => subject.same("in several threads at once", &expected, &logits?)?,
-            Err(_) => return broken("a thread panicked"),
-        }
-    }
-    Ok(())
-}
-
-fn deterministic(subject: &Subject<'_>) -> Result<(), Finding> {
-    let first = subject.prefill(&subject.tokens)?;
-    let second = subject.prefill(&subject.tokens)?;
-    let differing = first
-        .values()
-        .iter()
-        .zip(second.values())
-        .filter(|(a, b)| a.to_bits() != b.to_bits())
-        .count();
-    if differing == 0 {
-        Ok(())
-    } else {
-        broken(format!(
-            "{differing} of {} logits differ between two runs",
-            first.values().len()
-        ))
-    }
-}
-
-fn context_overflow(subject: &Subject<'_>) -> Result<(), Finding> {
-    let context = subject.model.config().context;
-    let mut session = subject.session()?;
-    let half = subject.tokens.len() / 2;
-    if half > 0 {
-        session.extend(&subject.tokens[..half], Want::None)?;
-    }
-    let too_many = vec![subject.tokens[0]; context - half + 1];
-    subject.refused(&mut *session, |session| {
-        session.extend(&too_many, Want::None)
-    })
-}
-
-fn foreign_token(subject: &Subject<'_>) -> Result<(), Finding> {
-    let vocab = TokenId::try_from(subject.model.config().vocab).unwrap_or(TokenId::MAX);
-    for id in [vocab, TokenId::MAX] {
-        let mut session = subject.session()?;
-        let tokens = [subject.tokens[0], id];
-        subject.refused(&mut *session, |session| session.extend(&tokens, Want::Last))?;
-    }
-    Ok(())
-}
-
-fn empty_extend(subject: &Subject<'_>) -> Result<(), Finding> {
-    let mut session = subject.session()?;
-    subject.refused(&mut *session, |session| session.extend(&[], Want::Last))
-}
-
-fn truncate_past_end(subject: &Subject<'_>) -> Result<(), Finding> {
-    let mut session = subject.session()?;
-    subject.refused(&mut *session, |session| session.truncate(1))
-}
-
-fn kv_usage(subject: &Subject<'_>) -> Result<(), Finding> {
-    if !subject.can(Capability::KvUsage) {
-        return Err(Finding::NotApplicable(
-            "the engine declares no KV usage".into(),
-        ));
-    }
-    let usage = |session: &dyn Session| match session.kv() {
-        Some(usage) => Ok(usage),
-        None => broken("declared, but Session::kv() tells nothing"),
-    };
-    let layers = subject.model.config().layers;
-    let mut session = subject.session()?;
-    let mut per_token = None;
-    for (index, token) in subject.tokens.iter().enumerate() {
-        session.extend(&[*token], Want::None)?;
-        let usage = usage(&*session)?;
-        if usage.layers.len() != layers {
-            return broken(format!(
-                "{} entries for {layers} layers",
-                usage.layers.len()
-            ));
-        }
-        if usage.used_bytes() > usage.reserved_bytes() {
-            return broken("more bytes used than reserved");
-        }
-        let expected = *per_token.get_or_insert(usage.used_bytes()) * (index as u64 + 1);
-        if usage.used_bytes() != expected {
-            return broken(format!(
-                "{} bytes used at {} tokens, not {expected}",
-                usage.used_bytes(),
-                index + 1
-            ));
-        }
-    }
-    session.truncate(1)?;
-    let after = usage(&*session)?.used_bytes();
-    if Some(after) != per_token {
-        return broken(format!("{after} bytes used after truncate(1)"));
-    }
-    Ok(())
 }

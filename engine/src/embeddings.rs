@@ -6,6 +6,29 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// How the final hidden states of a text, after the last norm, become one vector.
+///
+/// ```
+/// use harness_engine::Pooling;
+///
+/// /// One vector of the `states` of a text, of two values a token.
+/// fn pool(states: &[[f32; 2]], pooling: Pooling) -> Option<[f32; 2]> {
+///     match pooling {
+///         Pooling::Mean => {
+///             let mean = |i: usize| states.iter().map(|s| s[i]).sum::<f32>() / states.len() as f32;
+///             Some([mean(0), mean(1)])
+///         }
+///         Pooling::Last => states.last().copied(),
+///         Pooling::Cls => states.first().copied(),
+///     }
+/// }
+///
+/// let states = [[1.0, 0.0], [3.0, 4.0]];
+/// assert_eq!(Pooling::ALL.map(|way| pool(&states, way)), [
+///     Some([2.0, 2.0]),
+///     Some([3.0, 4.0]),
+///     Some([1.0, 0.0]),
+/// ]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pooling {
@@ -40,6 +63,13 @@ impl fmt::Display for Pooling {
 }
 
 /// A name that is no way of pooling.
+///
+/// ```
+/// use harness_engine::Pooling;
+///
+/// let error = "max".parse::<Pooling>().map_err(|error| error.to_string());
+/// assert_eq!(error, Err("use one of mean, last, cls".into()));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("use one of {}", Pooling::ALL.map(Pooling::name).join(", "))]
 pub struct UnknownPooling;
@@ -55,6 +85,20 @@ impl FromStr for Pooling {
 
 /// A dense row-major matrix `[texts, width]`, one vector a text; not normalised to
 /// unit length.
+///
+/// ```
+/// use harness_engine::Embeddings;
+///
+/// /// Cosine of the angle between two vectors.
+/// fn cosine(a: &[f32], b: &[f32]) -> f32 {
+///     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+///     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+/// }
+///
+/// let found = Embeddings::new(2, vec![3.0, 4.0, 30.0, 40.0]).unwrap_or_default();
+/// assert_eq!((found.rows(), found.width(), found.values().len()), (2, 2, 4));
+/// assert!((cosine(found.row(0), found.row(1)) - 1.0).abs() < 1e-6);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Embeddings {
     width: usize,
@@ -66,6 +110,13 @@ impl Embeddings {
     ///
     /// Returns `None` when it is not, or when `width` is zero while there are
     /// values.
+    ///
+    /// ```
+    /// use harness_engine::Embeddings;
+    ///
+    /// assert!(Embeddings::new(384, vec![0.0; 2 * 384]).is_some_and(|found| found.rows() == 2));
+    /// assert_eq!(Embeddings::new(384, vec![0.0; 500]), None);
+    /// ```
     #[must_use]
     pub fn new(width: usize, values: Vec<f32>) -> Option<Self> {
         let whole = if width == 0 {
@@ -92,6 +143,13 @@ impl Embeddings {
     ///
     /// # Panics
     /// If `index >= rows()`.
+    ///
+    /// ```
+    /// use harness_engine::Embeddings;
+    ///
+    /// let found = Embeddings::new(2, vec![0.0, 1.0, 0.6, 0.8]).unwrap_or_default();
+    /// assert_eq!(found.row(1), [0.6, 0.8]);
+    /// ```
     #[must_use]
     pub fn row(&self, index: usize) -> &[f32] {
         &self.values[index * self.width..(index + 1) * self.width]
@@ -104,6 +162,14 @@ impl Embeddings {
     }
 
     /// Whether every value is a finite number.
+    ///
+    /// ```
+    /// use harness_engine::Embeddings;
+    ///
+    /// // What a mean over no tokens is.
+    /// let found = Embeddings::new(2, vec![1.0, 0.0 / 0.0]);
+    /// assert!(found.is_some_and(|found| !found.all_finite()));
+    /// ```
     #[must_use]
     pub fn all_finite(&self) -> bool {
         self.values.iter().all(|value| value.is_finite())

@@ -9,6 +9,15 @@ use serde::{Deserialize, Serialize};
 /// weight compression of Core ML: `palette4-g16`, tables of 16 levels for 16
 /// output channels each, and `int4-b32`, 4-bit codes under a scale for 32
 /// inputs.
+///
+/// ```
+/// use harness_engine::NumberFormat;
+///
+/// let format: NumberFormat = "Q4_K".parse()?;
+/// assert_eq!(format, NumberFormat::Q4K);
+/// assert_eq!(format.name(), "q4_k");
+/// # Ok::<(), harness_engine::UnknownFormat>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)] // The names are the field's own; `structure` says what they are.
@@ -97,6 +106,15 @@ impl NumberFormat {
 
     /// Storage cost with scales and minima, from the block layouts. Palettes
     /// are left out: what a table costs a weight depends on the matrix.
+    ///
+    /// ```
+    /// use harness_engine::NumberFormat;
+    ///
+    /// // A model of 1.1 billion weights in GiB, and what a pass over it reads.
+    /// let gib = |format: NumberFormat| 1.1e9 * format.bits_per_weight() / 8.0 / f64::from(1 << 30);
+    /// assert_eq!(format!("{:.2}", gib(NumberFormat::F16)), "2.05");
+    /// assert_eq!(format!("{:.2}", gib(NumberFormat::Q4_0)), "0.58");
+    /// ```
     #[must_use]
     pub fn bits_per_weight(self) -> f64 {
         match self {
@@ -195,6 +213,13 @@ impl fmt::Display for NumberFormat {
 }
 
 /// A name that is no number format.
+///
+/// ```
+/// use harness_engine::NumberFormat;
+///
+/// let error = "int3".parse::<NumberFormat>().map_err(|error| error.to_string());
+/// assert!(error.is_err_and(|message| message.starts_with("no such number format; known: f32")));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("no such number format; known: {}", NumberFormat::ALL.map(NumberFormat::name).join(", "))]
 pub struct UnknownFormat;

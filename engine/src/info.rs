@@ -5,6 +5,21 @@ use serde::{Deserialize, Serialize};
 use crate::NumberFormat;
 
 /// An engine's description of itself.
+///
+/// ```
+/// use harness_engine::{Availability, Capability, EngineInfo};
+///
+/// let info = EngineInfo {
+///     id: "mine".into(),
+///     version: env!("CARGO_PKG_VERSION").into(),
+///     device: "cpu".into(),
+///     about: "plain loops".into(),
+///     availability: Availability::Yes,
+///     capabilities: vec![Capability::FullLogits],
+///     options: Vec::new(),
+/// };
+/// assert!(info.capabilities.contains(&Capability::FullLogits));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EngineInfo {
     /// Id used in engine specs.
@@ -25,6 +40,16 @@ pub struct EngineInfo {
 
 impl EngineInfo {
     /// Takes away the powers that the engine [lacks](crate::Engine::lacking) with a model.
+    ///
+    /// ```
+    /// # mod successor { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/successor/engine.rs")); }
+    /// use harness_engine::{Capability, Engine};
+    /// use successor::Successor;
+    ///
+    /// let mut info = Successor.describe();
+    /// info.lose(&[(Capability::KvUsage, "its cache is elsewhere".into())]);
+    /// assert!(!info.capabilities.contains(&Capability::KvUsage));
+    /// ```
     pub fn lose(&mut self, lacking: &[(Capability, String)]) {
         self.capabilities
             .retain(|power| !lacking.iter().any(|(lost, _)| lost == power));
@@ -32,6 +57,17 @@ impl EngineInfo {
 }
 
 /// Whether an engine can run on this machine.
+///
+/// ```
+/// use harness_engine::Availability;
+///
+/// let devices: [&str; 0] = [];
+/// let availability = match devices {
+///     [] => Availability::No("no GPU was found".into()),
+///     _ => Availability::Yes,
+/// };
+/// assert_ne!(availability, Availability::Yes);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "available", content = "why")]
 pub enum Availability {
@@ -42,6 +78,19 @@ pub enum Availability {
 }
 
 /// Optional powers, declared by engines and required by suites.
+///
+/// A suite asks before it starts:
+///
+/// ```
+/// # mod successor { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/successor/engine.rs")); }
+/// use harness_engine::{Capability, Engine};
+/// use successor::Successor;
+///
+/// let has = Successor.describe().capabilities;
+/// let needs = [Capability::FullLogits, Capability::Taps];
+/// let missing = needs.iter().find(|power| !has.contains(power));
+/// assert_eq!(missing, Some(&Capability::Taps));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Capability {
@@ -73,6 +122,20 @@ pub enum Capability {
 }
 
 /// One option of an engine.
+///
+/// As `harness engines` prints it, and [`Engine::validate`](crate::Engine::validate) knows it:
+///
+/// ```
+/// use harness_engine::{EngineSpec, OptionHelp};
+///
+/// const OPTIONS: [OptionHelp; 1] =
+///     [OptionHelp { key: "threads", default: "1", help: "threads that multiply" }];
+///
+/// let spec: EngineSpec = "mine:thread=2".parse()?;
+/// let known = OPTIONS.map(|option| option.key);
+/// assert!(spec.options.refuse_unknown("mine", &known).is_err());
+/// # Ok::<(), harness_engine::SpecError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OptionHelp {
     /// Key in the spec.
@@ -84,6 +147,28 @@ pub struct OptionHelp {
 }
 
 /// Shape of a transformer.
+///
+/// ```
+/// use harness_engine::ModelConfig;
+///
+/// let llama_3_2_1b = ModelConfig {
+///     architecture: "llama".into(),
+///     layers: 16,
+///     hidden: 2048,
+///     feed_forward: 8192,
+///     heads: 32,
+///     kv_heads: 8,
+///     head_dim: 64,
+///     vocab: 128_256,
+///     context: 131_072,
+///     parameters: 1_235_814_400,
+/// };
+/// // Grouped-query attention: four query heads share a key/value head.
+/// assert_eq!(llama_3_2_1b.heads / llama_3_2_1b.kv_heads, 4);
+/// // A full context of keys and values in f16.
+/// let bytes = llama_3_2_1b.kv_bytes_per_token(2) * llama_3_2_1b.context as u64;
+/// assert_eq!(bytes, 4 << 30);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
     /// Architecture name as GGUF spells it, e.g. `llama`.
@@ -111,6 +196,18 @@ pub struct ModelConfig {
 impl ModelConfig {
     /// Bytes that keys and values of one token occupy over all layers, by
     /// theory: `2 · layers · kv_heads · head_dim · bytes`.
+    ///
+    /// ```
+    /// # mod successor { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/successor/engine.rs")); }
+    /// use harness_engine::{Engine, EngineOptions, ModelArtifact};
+    /// use successor::Successor;
+    ///
+    /// let artifact = ModelArtifact::embedded("nothing", b"");
+    /// let model = Successor.open(&artifact, &EngineOptions::default())?;
+    /// // One layer, one head of one dimension, and two values of four bytes.
+    /// assert_eq!(model.config().kv_bytes_per_token(4), 8);
+    /// # Ok::<(), harness_engine::EngineError>(())
+    /// ```
     #[must_use]
     pub fn kv_bytes_per_token(&self, element_bytes: usize) -> u64 {
         (2 * self.layers * self.kv_heads * self.head_dim * element_bytes) as u64
@@ -118,6 +215,18 @@ impl ModelConfig {
 }
 
 /// The number formats an engine computes with.
+///
+/// ```
+/// use harness_engine::{NumberFormat, Numerics};
+///
+/// // Weights of four bits that are expanded for the product, as most engines do.
+/// let numerics = Numerics {
+///     weights: NumberFormat::Q4_0,
+///     activations: NumberFormat::F32,
+///     kv: NumberFormat::F16,
+/// };
+/// assert!(numerics.weights.bits_per_weight() < numerics.kv.bits_per_weight());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numerics {
     /// How the two-dimensional weights are stored.
@@ -129,6 +238,20 @@ pub struct Numerics {
 }
 
 /// What a session's KV cache occupies.
+///
+/// ```
+/// use harness_engine::{EvictionPolicy, KvLayer, KvUsage};
+///
+/// let layer = |used_bytes, policy| KvLayer { reserved_bytes: 4096, used_bytes, policy, ranges: vec![] };
+/// // 100 tokens of 16 bytes; the second layer keeps the last 64 alone.
+/// let kv = KvUsage {
+///     layers: vec![
+///         layer(1600, EvictionPolicy::None),
+///         layer(1024, EvictionPolicy::Window { tokens: 64 }),
+///     ],
+/// };
+/// assert_eq!((kv.used_bytes(), kv.reserved_bytes()), (2624, 8192));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KvUsage {
     /// One entry a layer, in order.
@@ -136,6 +259,19 @@ pub struct KvUsage {
 }
 
 /// KV cache of one layer.
+///
+/// ```
+/// use harness_engine::{AddressRange, EvictionPolicy, KvLayer};
+///
+/// let cache = vec![0_f32; 2 * 64 * 32]; // Keys and values of 64 tokens, 32 dimensions each.
+/// let layer = KvLayer {
+///     reserved_bytes: (cache.len() * 4) as u64,
+///     used_bytes: 2 * 10 * 32 * 4,
+///     policy: EvictionPolicy::None,
+///     ranges: vec![AddressRange { start: cache.as_ptr() as usize, bytes: cache.len() * 4 }],
+/// };
+/// assert!(layer.used_bytes <= layer.reserved_bytes);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KvLayer {
     /// Bytes set aside.
@@ -149,6 +285,16 @@ pub struct KvLayer {
 }
 
 /// What a KV cache does with tokens as the context grows.
+///
+/// ```
+/// use harness_engine::EvictionPolicy;
+///
+/// let kept = |policy, context: usize| match policy {
+///     EvictionPolicy::None => context,
+///     EvictionPolicy::Window { tokens } => context.min(tokens),
+/// };
+/// assert_eq!(kept(EvictionPolicy::Window { tokens: 1024 }, 5000), 1024);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "policy")]
 pub enum EvictionPolicy {
@@ -162,6 +308,16 @@ pub enum EvictionPolicy {
 }
 
 /// A span of this process's address space.
+///
+/// With it, the harness asks the kernel how much of a cache is in physical memory:
+///
+/// ```
+/// use harness_engine::AddressRange;
+///
+/// let keys = [0_u16; 512];
+/// let range = AddressRange { start: keys.as_ptr() as usize, bytes: size_of_val(&keys) };
+/// assert_eq!(range.bytes, 1024);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct AddressRange {
     /// First byte.

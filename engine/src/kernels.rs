@@ -3,6 +3,30 @@
 use crate::{EngineError, NumberFormat};
 
 /// One operation of a transformer and its operands, all row-major.
+///
+/// What a suite computes by itself to hold a kernel against:
+///
+/// ```
+/// use harness_engine::KernelCall;
+///
+/// fn expected(call: &KernelCall<'_>) -> Option<Vec<f64>> {
+///     match *call {
+///         KernelCall::RmsNorm { epsilon, weight, x } => Some(
+///             x.chunks(weight.len())
+///                 .flat_map(|row| {
+///                     let square: f64 = row.iter().map(|&x| f64::from(x).powi(2)).sum();
+///                     let scale = (square / row.len() as f64 + f64::from(epsilon)).sqrt().recip();
+///                     row.iter().zip(weight).map(move |(&x, &w)| f64::from(x) * scale * f64::from(w))
+///                 })
+///                 .collect(),
+///         ),
+///         _ => None,
+///     }
+/// }
+///
+/// let call = KernelCall::RmsNorm { epsilon: 0.0, weight: &[1.0, 2.0], x: &[3.0, 3.0] };
+/// assert_eq!(expected(&call), Some(vec![1.0, 2.0]));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum KernelCall<'a> {
     /// `y[t] = W · x[t]`, `[tokens, rows]`: one token is a matrix-vector product.
@@ -90,18 +114,99 @@ pub enum KernelCall<'a> {
 }
 
 /// Kernels of engines with [`Capability::Kernels`](crate::Capability::Kernels).
+///
+/// ```
+/// use harness_engine::{EngineError, FailureKind, KernelCall, KernelTime, Kernels, PreparedKernel};
+/// use std::time::Instant;
+///
+/// struct Cpu;
+///
+/// /// `gate · σ(gate) · up`, from copies of its operands.
+/// struct Swiglu(Vec<(f32, f32)>);
+///
+/// impl Kernels for Cpu {
+///     fn prepare(&self, call: &KernelCall<'_>) -> Result<Box<dyn PreparedKernel + '_>, EngineError> {
+///         let KernelCall::Swiglu { gate, up } = *call else {
+///             return Err(EngineError::new(FailureKind::Unsupported, "only SwiGLU"));
+///         };
+///         if gate.len() != up.len() {
+///             return Err(EngineError::invalid("gate and up differ in length"));
+///         }
+///         Ok(Box::new(Swiglu(gate.iter().copied().zip(up.iter().copied()).collect())))
+///     }
+/// }
+///
+/// impl PreparedKernel for Swiglu {
+///     fn run(&mut self) -> Result<Vec<f32>, EngineError> {
+///         Ok(self.0.iter().map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up).collect())
+///     }
+///
+///     fn time(&mut self, runs: u32) -> Result<KernelTime, EngineError> {
+///         let start = Instant::now();
+///         for _ in 0..runs {
+///             std::hint::black_box(self.run()?);
+///         }
+///         Ok(KernelTime { total_ns: start.elapsed().as_nanos() as f64, by_device: false })
+///     }
+/// }
+///
+/// let call = KernelCall::Swiglu { gate: &[0.0, 100.0], up: &[5.0, 5.0] };
+/// assert_eq!(Cpu.prepare(&call)?.run()?, [0.0, 500.0]);
+/// let softmax = KernelCall::Softmax { width: 1, x: &[0.0] };
+/// assert!(Cpu.prepare(&softmax).is_err_and(|error| error.kind() == FailureKind::Unsupported));
+/// # Ok::<(), EngineError>(())
+/// ```
 pub trait Kernels {
     /// Brings the operands of `call` to where the kernel reads them.
     ///
     /// # Errors
     /// [`FailureKind::Unsupported`](crate::FailureKind::Unsupported) when no kernel computes it,
     /// [`FailureKind::InvalidInput`](crate::FailureKind::InvalidInput) when lengths do not fit.
+    ///
+    /// What fits no kernel is refused before anything is computed:
+    ///
+    /// ```
+    /// use harness_engine::{EngineError, KernelCall, Kernels, PreparedKernel};
+    ///
+    /// struct Cpu;
+    ///
+    /// impl Kernels for Cpu {
+    ///     fn prepare(&self, call: &KernelCall<'_>) -> Result<Box<dyn PreparedKernel + '_>, EngineError> {
+    ///         match *call {
+    ///             KernelCall::Softmax { width, x } if width == 0 || x.len() % width != 0 => {
+    ///                 Err(EngineError::invalid(format!("{} values in rows of {width}", x.len())))
+    ///             }
+    ///             // …
+    /// #           _ => unimplemented!(),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let ragged = KernelCall::Softmax { width: 4, x: &[0.0; 6] };
+    /// let error = Cpu.prepare(&ragged).map(drop).map_err(|error| error.to_string());
+    /// assert_eq!(error, Err("6 values in rows of 4".into()));
+    /// ```
     fn prepare(&self, call: &KernelCall<'_>) -> Result<Box<dyn PreparedKernel + '_>, EngineError>;
 
     /// Kernels that show the most that the device can do; the default has none.
     ///
     /// # Errors
     /// Those of the device.
+    ///
+    /// ```
+    /// use harness_engine::{EngineError, KernelCall, Kernels, PreparedKernel};
+    ///
+    /// struct Cpu;
+    ///
+    /// impl Kernels for Cpu {
+    ///     // …
+    /// #   fn prepare(&self, _: &KernelCall<'_>) -> Result<Box<dyn PreparedKernel + '_>, EngineError> { unimplemented!() }
+    /// }
+    ///
+    /// // Its kernels are timed, and held against nothing.
+    /// assert!(Cpu.roofs()?.is_empty());
+    /// # Ok::<(), EngineError>(())
+    /// ```
     fn roofs(&self) -> Result<Vec<Roof<'_>>, EngineError> {
         Ok(Vec::new())
     }
@@ -109,6 +214,35 @@ pub trait Kernels {
 
 /// A kernel that does one thing and nothing else, as fast as the device can: a roof over what any
 /// kernel can reach (Williams, Waterman and Patterson, *Roofline*, 2009).
+///
+/// A copy shows what the memory can do:
+///
+/// ```
+/// use harness_engine::{EngineError, KernelTime, NumberFormat, PreparedKernel, Roof};
+///
+/// struct Copy(Vec<f32>);
+///
+/// impl PreparedKernel for Copy {
+///     fn run(&mut self) -> Result<Vec<f32>, EngineError> {
+///         Ok(self.0.clone())
+///     }
+///     // …
+/// #   fn time(&mut self, _: u32) -> Result<KernelTime, EngineError> { unimplemented!() }
+/// }
+///
+/// let values = vec![1.0; 1 << 10];
+/// let mut roof = Roof {
+///     name: "copy.f32".into(),
+///     operands: NumberFormat::F32,
+///     flop: 0.0,
+///     bytes: (2 * size_of_val(&values[..])) as f64,
+///     expected: 1.0,
+///     kernel: Box::new(Copy(values)),
+/// };
+/// let result = roof.kernel.run()?;
+/// assert!(result.iter().all(|&value| value == roof.expected), "it left out some of the work");
+/// # Ok::<(), EngineError>(())
+/// ```
 pub struct Roof<'a> {
     /// What it does, e.g. `multiply_add.f32`.
     pub name: String,
@@ -125,6 +259,35 @@ pub struct Roof<'a> {
 }
 
 /// A kernel and its operands.
+///
+/// Once for its result, and many times for its speed:
+///
+/// ```
+/// use harness_engine::{EngineError, KernelTime, PreparedKernel};
+///
+/// /// The result, and nanoseconds a run.
+/// fn measure(kernel: &mut dyn PreparedKernel, runs: u32) -> Result<(Vec<f32>, f64), EngineError> {
+///     let result = kernel.run()?;
+///     let KernelTime { total_ns, .. } = kernel.time(runs)?;
+///     Ok((result, total_ns / f64::from(runs)))
+/// }
+///
+/// /// Takes two nanoseconds, always.
+/// struct Constant;
+///
+/// impl PreparedKernel for Constant {
+///     fn run(&mut self) -> Result<Vec<f32>, EngineError> {
+///         Ok(vec![4.0])
+///     }
+///
+///     fn time(&mut self, runs: u32) -> Result<KernelTime, EngineError> {
+///         Ok(KernelTime { total_ns: 2.0 * f64::from(runs), by_device: true })
+///     }
+/// }
+///
+/// assert_eq!(measure(&mut Constant, 1000)?, (vec![4.0], 2.0));
+/// # Ok::<(), EngineError>(())
+/// ```
 pub trait PreparedKernel {
     /// Computes, and hands over the result.
     ///
@@ -140,6 +303,16 @@ pub trait PreparedKernel {
 }
 
 /// How long runs of a kernel took.
+///
+/// ```
+/// use harness_engine::KernelTime;
+///
+/// let time = KernelTime { total_ns: 3e6, by_device: true };
+/// // 100 products of a 1024 × 1024 matrix and a vector.
+/// let flop = 100.0 * 2.0 * 1024.0 * 1024.0;
+/// let gflop_per_s = flop / time.total_ns;
+/// assert!((gflop_per_s - 69.9).abs() < 0.1);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KernelTime {
     /// All runs together.

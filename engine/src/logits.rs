@@ -3,6 +3,19 @@
 use crate::TokenId;
 
 /// A dense row-major matrix `[rows, vocab]` of unnormalised log-probabilities.
+///
+/// ```
+/// use harness_engine::Logits;
+///
+/// // Two positions, a vocabulary of three.
+/// let logits = Logits::new(3, vec![0.0, 2.0, 1.0, 5.0, 5.0, 5.0]).unwrap_or_default();
+/// assert_eq!((logits.rows(), logits.vocab(), logits.values().len()), (2, 3, 6));
+///
+/// // The probability of token 0 at the second position.
+/// let row = logits.row(1);
+/// let sum: f32 = row.iter().map(|logit| logit.exp()).sum();
+/// assert!((row[0].exp() / sum - 1.0 / 3.0).abs() < 1e-6);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Logits {
     vocab: usize,
@@ -14,6 +27,13 @@ impl Logits {
     ///
     /// Returns `None` when it is not, or when `vocab` is zero while there are
     /// values.
+    ///
+    /// ```
+    /// use harness_engine::Logits;
+    ///
+    /// assert!(Logits::new(3, vec![0.0; 6]).is_some_and(|logits| logits.rows() == 2));
+    /// assert_eq!(Logits::new(3, vec![0.0; 7]), None);
+    /// ```
     #[must_use]
     pub fn new(vocab: usize, values: Vec<f32>) -> Option<Self> {
         let whole = if vocab == 0 {
@@ -32,6 +52,23 @@ impl Logits {
     ///
     /// # Errors
     /// [`TopLogitsError`] for what no row of logits can be.
+    ///
+    /// ```
+    /// use harness_engine::{Logits, TopLogits};
+    ///
+    /// // A program tells the two likeliest of four tokens, with ln(¾) and ln(⅛).
+    /// let row = TopLogits {
+    ///     tokens: vec![2, 0],
+    ///     logits: vec![0.75_f32.ln(), 0.125_f32.ln()],
+    ///     logsumexp: 0.0,
+    /// };
+    /// let logits = Logits::completed(4, &[row])?;
+    /// let probabilities: Vec<f32> = logits.row(0).iter().map(|logit| logit.exp()).collect();
+    /// for (found, expected) in probabilities.iter().zip([0.125, 0.0625, 0.75, 0.0625]) {
+    ///     assert!((found - expected).abs() < 1e-6);
+    /// }
+    /// # Ok::<(), harness_engine::TopLogitsError>(())
+    /// ```
     pub fn completed(vocab: usize, rows: &[TopLogits]) -> Result<Self, TopLogitsError> {
         let mut values = Vec::with_capacity(vocab * rows.len());
         for row in rows {
@@ -66,6 +103,14 @@ impl Logits {
     ///
     /// # Panics
     /// If `index >= rows()`.
+    ///
+    /// ```
+    /// use harness_engine::Logits;
+    ///
+    /// let logits = Logits::new(3, vec![0.0, 2.0, 1.0, 0.5, 0.0, 0.0]).unwrap_or_default();
+    /// let best = |row: &[f32]| (0..3).max_by(|&a, &b| row[a].total_cmp(&row[b]));
+    /// assert_eq!((best(logits.row(0)), best(logits.row(1))), (Some(1), Some(0)));
+    /// ```
     #[must_use]
     pub fn row(&self, index: usize) -> &[f32] {
         &self.values[index * self.vocab..(index + 1) * self.vocab]
@@ -78,6 +123,14 @@ impl Logits {
     }
 
     /// Whether every value is a finite number.
+    ///
+    /// ```
+    /// use harness_engine::Logits;
+    ///
+    /// // f16 ends at 65,504.
+    /// let overflown = Logits::new(2, vec![1.0, f32::INFINITY]).unwrap_or_default();
+    /// assert!(!overflown.all_finite());
+    /// ```
     #[must_use]
     pub fn all_finite(&self) -> bool {
         // Within a chunk without an early exit, so that it is vectorized.
@@ -90,6 +143,21 @@ impl Logits {
 }
 
 /// The likeliest tokens of one row, in any order.
+///
+/// ```
+/// use harness_engine::{Logits, TopLogits};
+///
+/// let logits = [1.0_f32, 3.0, 2.0];
+/// let row = TopLogits {
+///     tokens: vec![1, 2],
+///     logits: vec![3.0, 2.0],
+///     logsumexp: logits.iter().map(|logit| logit.exp()).sum::<f32>().ln(),
+/// };
+/// // With all but one listed, the rest is known.
+/// let completed = Logits::completed(3, &[row])?;
+/// assert!((completed.row(0)[0] - 1.0).abs() < 1e-5);
+/// # Ok::<(), harness_engine::TopLogitsError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopLogits {
     /// Their ids.
@@ -101,6 +169,13 @@ pub struct TopLogits {
 }
 
 /// Something that is no list of likeliest tokens.
+///
+/// ```
+/// use harness_engine::{Logits, TopLogits, TopLogitsError};
+///
+/// let row = TopLogits { tokens: vec![9], logits: vec![0.0], logsumexp: 1.0 };
+/// assert_eq!(Logits::completed(4, &[row]), Err(TopLogitsError::Token(9)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum TopLogitsError {
     /// As many tokens as logits, and at least one.

@@ -6,6 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// What can compute an operation.
+///
+/// ```
+/// use harness_engine::ComputeDevice;
+///
+/// assert_eq!(ComputeDevice::ALL.map(ComputeDevice::name), ["ane", "gpu", "cpu"]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ComputeDevice {
@@ -39,6 +45,21 @@ impl fmt::Display for ComputeDevice {
 }
 
 /// An operation and where it is planned to run.
+///
+/// ```
+/// use harness_engine::{ComputeDevice, PlacedOperation};
+///
+/// let softmax = PlacedOperation {
+///     function: "decode".into(),
+///     name: "attention_weights_3".into(),
+///     kind: "softmax".into(),
+///     preferred: ComputeDevice::Cpu,
+///     supported: vec![ComputeDevice::Gpu, ComputeDevice::Cpu],
+///     cost: Some(0.02),
+/// };
+/// // It is not the plan's choice that keeps it off the Neural Engine.
+/// assert!(!softmax.supported.contains(&ComputeDevice::NeuralEngine));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlacedOperation {
     /// Function it belongs to, e.g. `decode`.
@@ -56,6 +77,30 @@ pub struct PlacedOperation {
 }
 
 /// A model's plan, and what it took to get there.
+///
+/// ```
+/// use std::time::Duration;
+/// use harness_engine::{ComputeDevice, PlacedOperation, Placement};
+///
+/// let operation = |name: &str, preferred, cost| PlacedOperation {
+///     function: "decode".into(),
+///     name: name.into(),
+///     kind: "matmul".into(),
+///     preferred,
+///     supported: ComputeDevice::ALL.into(),
+///     cost: Some(cost),
+/// };
+/// let plan = Placement {
+///     operations: vec![
+///         operation("q", ComputeDevice::NeuralEngine, 0.75),
+///         operation("k", ComputeDevice::Gpu, 0.25),
+///     ],
+///     compile: Some(Duration::from_millis(900)),
+///     load: Duration::from_millis(40),
+/// };
+/// let on_ane = plan.operations.iter().filter(|op| op.preferred == ComputeDevice::NeuralEngine);
+/// assert_eq!(on_ane.filter_map(|op| op.cost).sum::<f64>(), 0.75);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placement {
     /// Operations in the order of their functions; constants are none.

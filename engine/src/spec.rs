@@ -38,10 +38,28 @@ pub struct EngineSpec {
 
 /// Options of an engine, by key, in alphabetical order so that equal specs
 /// print equally.
+///
+/// ```
+/// use harness_engine::EngineOptions;
+///
+/// let mut options = EngineOptions::default();
+/// options.set("weights", "q4_0");
+/// options.set("threads", "2");
+/// let all: Vec<_> = options.iter().collect();
+/// assert_eq!(all, [("threads", "2"), ("weights", "q4_0")]);
+/// assert_eq!(options.get("kv"), None);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EngineOptions(BTreeMap<String, String>);
 
 /// A spec that cannot be read.
+///
+/// ```
+/// use harness_engine::{EngineSpec, SpecError};
+///
+/// let error = "reference:threads=2,threads=4".parse::<EngineSpec>();
+/// assert!(matches!(error, Err(SpecError::Duplicate { key, .. }) if key == "threads"));
+/// ```
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SpecError {
     /// Nothing before the first colon.
@@ -143,6 +161,17 @@ impl EngineOptions {
     }
 
     /// Removes `key` and returns its value.
+    ///
+    /// An engine around another keeps its own options from it:
+    ///
+    /// ```
+    /// use harness_engine::EngineSpec;
+    ///
+    /// let mut options = "faulty:mode=nan,threads=2".parse::<EngineSpec>()?.options;
+    /// assert_eq!(options.take("mode").as_deref(), Some("nan"));
+    /// assert!(options.refuse_unknown("reference", &["threads"]).is_ok());
+    /// # Ok::<(), harness_engine::SpecError>(())
+    /// ```
     pub fn take(&mut self, key: &str) -> Option<String> {
         self.0.remove(key)
     }
@@ -159,6 +188,16 @@ impl EngineOptions {
     /// # Errors
     /// [`FailureKind::InvalidInput`](crate::FailureKind::InvalidInput) with
     /// the key, the value and the reason.
+    ///
+    /// ```
+    /// use harness_engine::EngineSpec;
+    ///
+    /// let options = "mine:threads=two".parse::<EngineSpec>()?.options;
+    /// assert_eq!(options.parse_or("context", 4096).ok(), Some(4096));
+    /// let error = options.parse_or("threads", 1_usize).map_err(|error| error.to_string());
+    /// assert_eq!(error, Err("engine option `threads=two`: invalid digit found in string".into()));
+    /// # Ok::<(), harness_engine::SpecError>(())
+    /// ```
     pub fn parse_or<T>(&self, key: &str, default: T) -> Result<T, EngineError>
     where
         T: FromStr,
@@ -176,6 +215,15 @@ impl EngineOptions {
     /// # Errors
     /// [`FailureKind::InvalidInput`](crate::FailureKind::InvalidInput) naming
     /// the key and those that exist.
+    ///
+    /// ```
+    /// use harness_engine::EngineSpec;
+    ///
+    /// let options = "mine:wieghts=q4_0".parse::<EngineSpec>()?.options;
+    /// let error = options.refuse_unknown("mine", &["weights", "kv"]).map_err(|error| error.to_string());
+    /// assert_eq!(error, Err("engine `mine` has no option `wieghts`; it takes weights, kv".into()));
+    /// # Ok::<(), harness_engine::SpecError>(())
+    /// ```
     pub fn refuse_unknown(&self, engine: &str, known: &[&str]) -> Result<(), EngineError> {
         match self.0.keys().find(|key| !known.contains(&key.as_str())) {
             None => Ok(()),

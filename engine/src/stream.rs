@@ -2,6 +2,16 @@
 
 /// Decodes UTF-8 as tokens bring it, and holds bytes back until they make whole
 /// characters.
+///
+/// ```
+/// use harness_engine::StreamDecoder;
+///
+/// // A smile of four bytes, in two tokens.
+/// let mut decoder = StreamDecoder::default();
+/// assert_eq!(decoder.push(b"so \xf0\x9f"), "so ");
+/// assert_eq!(decoder.push(b"\x98\x80!"), "😀!");
+/// assert_eq!(decoder.finish(), "");
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct StreamDecoder {
     pending: Vec<u8>,
@@ -10,6 +20,15 @@ pub struct StreamDecoder {
 impl StreamDecoder {
     /// The text that `bytes` complete, often less or more than their own.
     /// Bytes that no continuation can make valid become U+FFFD.
+    ///
+    /// ```
+    /// use harness_engine::StreamDecoder;
+    ///
+    /// let mut decoder = StreamDecoder::default();
+    /// assert_eq!(decoder.push(&[0xc3]), "");
+    /// assert_eq!(decoder.push(&[0xa9]), "é");
+    /// assert_eq!(decoder.push(&[0xff]), "\u{fffd}", "nothing can follow that makes it valid");
+    /// ```
     pub fn push(&mut self, bytes: &[u8]) -> String {
         self.pending.extend_from_slice(bytes);
         let complete = complete_len(&self.pending);
@@ -19,6 +38,14 @@ impl StreamDecoder {
     }
 
     /// What is left at the end: nothing, or U+FFFD for a character cut short.
+    ///
+    /// ```
+    /// use harness_engine::StreamDecoder;
+    ///
+    /// let mut decoder = StreamDecoder::default();
+    /// decoder.push("caf\u{e9}".as_bytes().split_at(4).0); // Cut within the é.
+    /// assert_eq!(decoder.finish(), "\u{fffd}");
+    /// ```
     #[must_use]
     pub fn finish(self) -> String {
         String::from_utf8_lossy(&self.pending).into_owned()

@@ -21,6 +21,20 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// A tensor on its way through the network.
+///
+/// ```
+/// use harness_engine::{Stage, Tap, TapPoint};
+///
+/// let tap = Tap {
+///     stage: Stage { layer: Some(3), point: TapPoint::Query },
+///     position: 10,
+///     width: 2,
+///     values: &[0.1, 0.2, 0.3, 0.4],
+/// };
+/// // Queries of the tokens at places 10 and 11.
+/// let rows: Vec<_> = (tap.position..).zip(tap.values.chunks(tap.width)).collect();
+/// assert_eq!(rows, [(10, &[0.1, 0.2][..]), (11, &[0.3, 0.4][..])]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Tap<'a> {
     /// Where it was taken.
@@ -38,6 +52,15 @@ pub struct Tap<'a> {
 pub type TapObserver<'a> = &'a mut (dyn FnMut(Tap<'_>) + Send);
 
 /// A point of one layer, or one outside the layers.
+///
+/// ```
+/// use harness_engine::{Stage, TapPoint};
+///
+/// let stage = Stage { layer: Some(3), point: TapPoint::QueryRope };
+/// assert_eq!(stage.to_string(), "blk.3.q_rope");
+/// let outside = Stage { layer: None, point: TapPoint::FinalNorm };
+/// assert_eq!(outside.to_string(), "final_norm");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stage {
     /// The transformer block, from zero; `None` for [`TapPoint::Embedding`] and
@@ -57,6 +80,16 @@ impl fmt::Display for Stage {
 }
 
 /// Where a tensor can be taken, in the order of computation.
+///
+/// Of two engines, the first point at which they part:
+///
+/// ```
+/// use harness_engine::TapPoint;
+///
+/// let differing = [TapPoint::Residual, TapPoint::KeyRope, TapPoint::AttentionMix];
+/// assert_eq!(differing.into_iter().min(), Some(TapPoint::KeyRope));
+/// assert_eq!(TapPoint::KeyRope.name(), "k_rope");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TapPoint {
@@ -153,11 +186,24 @@ impl TapPoint {
 
     /// Whether the point lies inside a block.
     #[must_use]
-    pub fn in_layer(self) -> bool {
+    pub(crate) fn in_layer(self) -> bool {
         !matches!(self, Self::Embedding | Self::FinalNorm)
     }
 
     /// Length of a row in `model`.
+    ///
+    /// ```
+    /// # mod successor { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/successor/engine.rs")); }
+    /// use harness_engine::{Engine, EngineOptions, ModelArtifact, ModelConfig, TapPoint};
+    /// use successor::Successor;
+    ///
+    /// let artifact = ModelArtifact::embedded("nothing", b"");
+    /// let model = Successor.open(&artifact, &EngineOptions::default())?;
+    /// let grouped = ModelConfig { heads: 8, kv_heads: 2, head_dim: 64, ..model.config().clone() };
+    /// assert_eq!(TapPoint::Query.width(&grouped), 512);
+    /// assert_eq!(TapPoint::Value.width(&grouped), 128);
+    /// # Ok::<(), harness_engine::EngineError>(())
+    /// ```
     #[must_use]
     pub fn width(self, model: &crate::ModelConfig) -> usize {
         match self {

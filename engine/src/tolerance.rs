@@ -46,6 +46,15 @@
 //! `ν_n = c · H_n` with the harmonic number `H_n`. The head is one product more:
 //! `g ≤ 4 · H(2L) + 1`. Trained weights amplify what they were trained on and
 //! not the noise, so they stay far below it.
+//!
+//! ```
+//! use harness_engine::NumberFormat;
+//! use harness_engine::tolerance::noise_to_signal;
+//!
+//! // Rounding to f16 is lost in what four-bit weights lose.
+//! let ratio = noise_to_signal(NumberFormat::Q4_0) / noise_to_signal(NumberFormat::F16);
+//! assert!(ratio > 1e4);
+//! ```
 
 use crate::format::Structure;
 use crate::{ModelConfig, NumberFormat, Numerics};
@@ -83,6 +92,21 @@ pub fn noise_to_signal(format: NumberFormat) -> f64 {
 
 /// Relative squared error `ε²` that one matrix product of a model adds when
 /// computed with `numerics`; see the [module documentation](self).
+///
+/// ```
+/// # mod successor { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/successor/engine.rs")); }
+/// use harness_engine::{Engine, EngineOptions, ModelArtifact, NumberFormat, Numerics};
+/// use harness_engine::tolerance::{noise_to_signal, product_noise};
+/// use successor::Successor;
+///
+/// let artifact = ModelArtifact::embedded("nothing", b"");
+/// let model = Successor.open(&artifact, &EngineOptions::default())?;
+/// let four_bit = Numerics { weights: NumberFormat::Q4_0, ..model.numerics() };
+/// let noise = product_noise(four_bit, model.config());
+/// // The rounding of the weights is nearly all of it.
+/// assert!((noise / noise_to_signal(NumberFormat::Q4_0) - 1.0).abs() < 1e-9);
+/// # Ok::<(), harness_engine::EngineError>(())
+/// ```
 #[must_use]
 pub fn product_noise(numerics: Numerics, model: &ModelConfig) -> f64 {
     let longest_dot = model.hidden.max(model.feed_forward).max(1) as f64;
@@ -100,6 +124,23 @@ pub fn product_noise(numerics: Numerics, model: &ModelConfig) -> f64 {
 
 /// Upper bound on the noise gain of a network whose sub-blocks do not amplify
 /// noise; see the [module documentation](self).
+///
+/// How far the logits of a sound engine may be off, as a share of their energy:
+///
+/// ```
+/// # mod successor { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/successor/engine.rs")); }
+/// use harness_engine::{Engine, EngineOptions, ModelArtifact};
+/// use harness_engine::tolerance::{product_noise, worst_gain};
+/// use successor::Successor;
+///
+/// let artifact = ModelArtifact::embedded("nothing", b"");
+/// let model = Successor.open(&artifact, &EngineOptions::default())?;
+/// // One layer is two sub-blocks: 4 (1 + 1/2) + 1.
+/// assert_eq!(worst_gain(model.config()), 7.0);
+/// let nmse = worst_gain(model.config()) * product_noise(model.numerics(), model.config());
+/// assert!(nmse < 1e-13);
+/// # Ok::<(), harness_engine::EngineError>(())
+/// ```
 #[must_use]
 pub fn worst_gain(model: &ModelConfig) -> f64 {
     let harmonic: f64 = (1..=2 * model.layers).map(|n| 1.0 / n as f64).sum();
