@@ -3,6 +3,21 @@
 //!
 //! Nothing it does can block whoever started it: its standard error is read by a thread and
 //! within bounds, and every wait has an end.
+//!
+//! ```
+//! use std::io::{BufRead, BufReader};
+//! use std::process::Command;
+//! use std::time::Duration;
+//! use harness_remote::process::{Group, Process};
+//!
+//! let mut command = Command::new("sh");
+//! command.args(["-c", "trap 'echo I stay >&2' TERM; echo ready; while :; do sleep 0.1; done"]);
+//! let (mut program, _input, output) = Process::start(command, Group::Own)?;
+//! BufReader::new(output).read_line(&mut String::new())?;
+//! assert!(program.end(Duration::ZERO).is_some(), "but SIGKILL ends it");
+//! assert!(program.last_words().ends_with("I stay\n"));
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -26,6 +41,26 @@ const GRACE: Duration = Duration::from_millis(500);
 const KERNEL: Duration = Duration::from_secs(5);
 
 /// Which process group a program is started in.
+///
+/// With a group of its own goes what a program has left running, which would hold its pipes open:
+///
+/// ```
+/// use std::io::Read;
+/// use std::process::Command;
+/// use std::time::Duration;
+/// use harness_remote::process::{Group, Process};
+///
+/// let mut command = Command::new("sh");
+/// command.args(["-c", "sleep 100 & echo started"]);
+/// let (mut program, _, mut output) = Process::start(command, Group::Own)?;
+/// let status = program.end(Duration::from_secs(10));
+/// assert!(status.is_some_and(|status| status.success()));
+///
+/// let mut text = String::new();
+/// output.read_to_string(&mut text)?; // Ends, for nobody can write any more.
+/// assert_eq!(text, "started\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     /// One of its own, which is ended with it: whatever it has started goes too.
@@ -35,6 +70,24 @@ pub enum Group {
 }
 
 /// A running program. It is ended when this is dropped.
+///
+/// ```
+/// use std::io::{BufRead, BufReader, Write};
+/// use std::process::Command;
+/// use std::time::Duration;
+/// use harness_remote::process::{Group, Process};
+///
+/// let (mut program, mut input, output) = Process::start(Command::new("cat"), Group::Own)?;
+/// writeln!(input, "hello")?;
+/// let mut line = String::new();
+/// BufReader::new(output).read_line(&mut line)?;
+/// assert_eq!(line, "hello\n");
+///
+/// drop(input); // All is read: it ends by itself.
+/// let status = program.end(Duration::from_secs(10));
+/// assert!(status.is_some_and(|status| status.success()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Process {
     child: Child,
     group: Group,
@@ -49,6 +102,14 @@ impl Process {
     ///
     /// # Errors
     /// Those of [`Command::spawn`].
+    ///
+    /// ```
+    /// use std::process::Command;
+    /// use harness_remote::process::{Group, Process};
+    ///
+    /// let missing = Process::start(Command::new("/no/such/program"), Group::Own);
+    /// assert!(missing.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound));
+    /// ```
     pub fn start(
         mut command: Command,
         group: Group,
@@ -87,6 +148,18 @@ impl Process {
     }
 
     /// Whether it has ended, waiting at most `patience`. It is left to be waited for.
+    ///
+    /// ```
+    /// use std::process::Command;
+    /// use std::time::Duration;
+    /// use harness_remote::process::{Group, Process};
+    ///
+    /// let (program, input, _output) = Process::start(Command::new("cat"), Group::Own)?;
+    /// assert!(!program.gone_within(Duration::ZERO), "it waits for input");
+    /// drop(input);
+    /// assert!(program.gone_within(Duration::from_secs(10)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn gone_within(&self, patience: Duration) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -108,6 +181,21 @@ impl Process {
     /// Waits at most `patience` for it to end by itself, then ends it, and in any case all
     /// that is in a group of its own. `None` if even SIGKILL did not end it, or if it was
     /// ended before.
+    ///
+    /// What does not end by itself is ended by a signal:
+    ///
+    /// ```
+    /// use std::os::unix::process::ExitStatusExt;
+    /// use std::process::Command;
+    /// use std::time::Duration;
+    /// use harness_remote::process::{Group, Process, signal_name};
+    ///
+    /// let (mut program, _input, _output) = Process::start(Command::new("cat"), Group::Own)?;
+    /// let signal = program.end(Duration::ZERO).and_then(|status| status.signal());
+    /// assert_eq!(signal.map(signal_name).as_deref(), Some("SIGTERM"));
+    /// assert_eq!(program.end(Duration::ZERO), None, "it was ended before");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
         if self.ended {
             return None;
@@ -126,6 +214,20 @@ impl Process {
     }
 
     /// The last that it wrote to standard error; all of it once it has [ended](Self::end).
+    ///
+    /// ```
+    /// use std::process::Command;
+    /// use std::time::Duration;
+    /// use harness_remote::process::{Group, Process};
+    ///
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "echo 'out of memory' >&2; exit 3"]);
+    /// let (mut program, _input, _output) = Process::start(command, Group::Own)?;
+    /// let status = program.end(Duration::from_secs(10));
+    /// assert_eq!(status.and_then(|status| status.code()), Some(3));
+    /// assert_eq!(program.last_words(), "out of memory\n");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn last_words(&self) -> String {
         // Unless a process that left the group holds the other end.
@@ -174,6 +276,13 @@ fn listen(mut stream: impl Read, tail: &Mutex<VecDeque<u8>>) {
 }
 
 /// What the signal that ended a process is called; numbers depend on the system.
+///
+/// ```
+/// use harness_remote::process::signal_name;
+///
+/// assert_eq!(signal_name(9), "SIGKILL");
+/// assert_eq!(signal_name(77), "signal 77");
+/// ```
 #[must_use]
 pub fn signal_name(number: i32) -> String {
     let known = [

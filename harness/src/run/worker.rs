@@ -47,7 +47,7 @@ pub(crate) fn worker(engines: &Engines) -> Result<Exit> {
     // What a program started by the engine inherits is neither of the two pipes.
     let null = File::open("/dev/null").context("cannot open /dev/null")?;
     // Whoever ends this worker ends its group.
-    remote::stdio::share_process_group();
+    remote::share_process_group();
     let lifeline = fcntl_dupfd_cloexec(stdio::stdin(), 3)?;
     let events = fcntl_dupfd_cloexec(stdio::stdout(), 3)?;
     stdio::dup2_stdin(&null)?;

@@ -22,6 +22,20 @@ use options::Options;
 use server::Server;
 
 /// The engine, id `openai`.
+///
+/// ```
+/// use engine::{Engine, EngineSpec};
+/// use harness_remote::OpenAi;
+///
+/// let spec: EngineSpec = "openai:url=http://127.0.0.1:8080/v1,served=llama-3.2-1b".parse()?;
+/// // No server is asked before a model is opened.
+/// assert!(OpenAi.validate(&spec.options).is_ok());
+///
+/// let spec: EngineSpec = "openai:url=http://127.0.0.1:8080/v1,api_key=sk-123".parse()?;
+/// let error = OpenAi.validate(&spec.options).map_err(|error| error.to_string());
+/// assert!(error.is_err_and(|message| message.contains("no option `api_key`")));
+/// # Ok::<(), engine::SpecError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenAi;
 

@@ -31,6 +31,19 @@ static SHARED_GROUP: AtomicBool = AtomicBool::new(false);
 /// Says that this process and all it starts are in a process group that somebody else will
 /// end. From now on engines are started in that group and not in one of their own, which
 /// would outlive a process that is killed.
+///
+/// A worker that its supervisor kills with its whole group leaves no engine behind:
+///
+/// ```
+/// use engine::{Engine, EngineOptions, FailureKind};
+/// use harness_remote::{Stdio, share_process_group};
+///
+/// share_process_group();
+/// let mut options = EngineOptions::default();
+/// options.set("command", "false"); // Ends at once, and says nothing.
+/// let failed = Stdio.probe(&options).map_err(|error| error.kind());
+/// assert_eq!(failed, Err(FailureKind::Crash));
+/// ```
 pub fn share_process_group() {
     SHARED_GROUP.store(true, Ordering::Relaxed);
 }

@@ -13,23 +13,22 @@ use serde::{Deserialize, Serialize};
 
 /// The version spoken here. It rises when a message changes its meaning; new fields that may
 /// be left out do not raise it.
-pub const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// A request with the number that its reply must carry.
 #[derive(Debug, Serialize)]
-pub struct Request<'a> {
+pub(super) struct Request<'a> {
     /// Counted from one.
-    pub id: u64,
+    pub(super) id: u64,
     /// What is asked.
     #[serde(flatten)]
-    pub ask: Ask<'a>,
+    pub(super) ask: Ask<'a>,
 }
 
 /// What an engine is asked.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case", tag = "op")]
-#[allow(missing_docs)] // The specification describes every field.
-pub enum Ask<'a> {
+pub(super) enum Ask<'a> {
     Hello {
         protocol: u32,
         harness: &'a str,
@@ -69,86 +68,83 @@ pub enum Ask<'a> {
 
 /// A model on disk.
 #[derive(Debug, Serialize)]
-#[allow(missing_docs)]
-pub struct ModelFile<'a> {
-    pub path: Cow<'a, str>,
-    pub format: &'a str,
-    pub name: &'a str,
-    pub sha256: &'a str,
+pub(super) struct ModelFile<'a> {
+    pub(super) path: Cow<'a, str>,
+    pub(super) format: &'a str,
+    pub(super) name: &'a str,
+    pub(super) sha256: &'a str,
 }
 
 /// Anything an engine may answer. Which fields there are depends on the request; fields
 /// that nobody knows are passed over.
 #[derive(Debug, Default, Deserialize)]
-#[allow(missing_docs)]
-pub struct Reply<'a> {
+pub(super) struct Reply<'a> {
     /// Absent where the engine could not read the request.
-    pub id: Option<u64>,
-    pub error: Option<Refusal>,
+    pub(super) id: Option<u64>,
+    pub(super) error: Option<Refusal>,
     /// Time of the engine's own, without reading and writing lines.
-    pub compute_ns: Option<u64>,
-    pub protocol: Option<u32>,
-    pub engine: Option<Identity>,
+    pub(super) compute_ns: Option<u64>,
+    pub(super) protocol: Option<u32>,
+    pub(super) engine: Option<Identity>,
     #[serde(default)]
-    pub capabilities: Vec<Power>,
+    pub(super) capabilities: Vec<Power>,
     #[serde(default)]
-    pub options: Vec<OptionName>,
-    pub config: Option<ModelConfig>,
-    pub numerics: Option<Numerics>,
-    pub session: Option<u64>,
+    pub(super) options: Vec<OptionName>,
+    pub(super) config: Option<ModelConfig>,
+    pub(super) numerics: Option<Numerics>,
+    pub(super) session: Option<u64>,
     /// Tokens in the context after the request.
-    pub len: Option<usize>,
+    pub(super) len: Option<usize>,
     #[serde(borrow)]
-    pub logits: Option<Floats<'a>>,
-    pub top: Option<Vec<Top>>,
-    pub layers: Option<Vec<Layer>>,
+    pub(super) logits: Option<Floats<'a>>,
+    pub(super) top: Option<Vec<Top>>,
+    pub(super) layers: Option<Vec<Layer>>,
     #[serde(borrow)]
-    pub embeddings: Option<Floats<'a>>,
-    pub width: Option<usize>,
+    pub(super) embeddings: Option<Floats<'a>>,
+    pub(super) width: Option<usize>,
     #[serde(borrow)]
-    pub tap: Option<TapLine<'a>>,
+    pub(super) tap: Option<TapLine<'a>>,
 }
 
 /// Why a request was not done.
 #[derive(Debug, Deserialize)]
-pub struct Refusal {
+pub(super) struct Refusal {
     /// One of the kinds of [`FailureKind`], or `cancelled`.
-    pub kind: String,
+    pub(super) kind: String,
     /// For people.
     #[serde(default)]
-    pub message: String,
+    pub(super) message: String,
 }
 
 impl Refusal {
     /// The kind, if it is one that an engine may report.
     #[must_use]
-    pub fn failure_kind(&self) -> Option<FailureKind> {
+    pub(super) fn failure_kind(&self) -> Option<FailureKind> {
         let kind = serde_json::Value::from(self.kind.as_str());
         serde_json::from_value(kind).ok()
     }
 
     /// Whether the request was given up because the harness asked for it.
     #[must_use]
-    pub fn is_cancelled(&self) -> bool {
+    pub(super) fn is_cancelled(&self) -> bool {
         self.kind == "cancelled"
     }
 }
 
 /// What an engine says it is.
 #[derive(Debug, Deserialize)]
-#[allow(missing_docs)]
-pub struct Identity {
-    pub id: String,
+pub(super) struct Identity {
+    pub(super) id: String,
     #[serde(default)]
-    pub version: String,
+    pub(super) version: String,
     #[serde(default)]
-    pub device: String,
+    pub(super) device: String,
 }
 
 /// A capability, or a word that a later version may know.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
-pub enum Power {
+pub(super) enum Power {
     /// One of the seam's.
     Known(Capability),
     /// One of the protocol's.
@@ -160,60 +156,57 @@ pub enum Power {
 /// Powers that only this protocol knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum OwnPower {
+pub(super) enum OwnPower {
     /// It reads on while it computes, and gives up a request when told to.
     Cancel,
 }
 
 /// An option that an engine takes when it opens a model.
 #[derive(Debug, Deserialize)]
-pub struct OptionName {
+pub(super) struct OptionName {
     /// Key in the engine spec.
-    pub key: String,
+    pub(super) key: String,
 }
 
 /// The likeliest tokens of a row.
 #[derive(Debug, Deserialize)]
-#[allow(missing_docs)]
-pub struct Top {
-    pub tokens: Vec<TokenId>,
-    pub logits: Vec<f32>,
-    pub logsumexp: f32,
+pub(super) struct Top {
+    pub(super) tokens: Vec<TokenId>,
+    pub(super) logits: Vec<f32>,
+    pub(super) logsumexp: f32,
 }
 
 /// KV cache of one layer.
 #[derive(Debug, Deserialize)]
-#[allow(missing_docs)]
-pub struct Layer {
-    pub reserved_bytes: u64,
-    pub used_bytes: u64,
+pub(super) struct Layer {
+    pub(super) reserved_bytes: u64,
+    pub(super) used_bytes: u64,
     /// Tokens kept, where older ones are dropped.
     #[serde(default)]
-    pub window: Option<usize>,
+    pub(super) window: Option<usize>,
 }
 
 /// An intermediate tensor: a line of its own before the reply.
 #[derive(Debug, Deserialize)]
-#[allow(missing_docs)]
-pub struct TapLine<'a> {
+pub(super) struct TapLine<'a> {
     #[serde(flatten)]
-    pub stage: Stage,
-    pub position: usize,
-    pub width: usize,
+    pub(super) stage: Stage,
+    pub(super) position: usize,
+    pub(super) width: usize,
     #[serde(borrow)]
-    pub values: Floats<'a>,
+    pub(super) values: Floats<'a>,
 }
 
 /// 32-bit floats, little-endian, in base64.
 #[derive(Debug)]
-pub struct Floats<'a>(Cow<'a, str>);
+pub(super) struct Floats<'a>(Cow<'a, str>);
 
 impl Floats<'_> {
     /// The numbers.
     ///
     /// # Errors
     /// What is wrong, for people.
-    pub fn decode(&self) -> Result<Vec<f32>, String> {
+    pub(super) fn decode(&self) -> Result<Vec<f32>, String> {
         let bytes = STANDARD.decode(self.0.as_bytes());
         let bytes = bytes.map_err(|error| format!("base64: {error}"))?;
         let (words, rest) = bytes.as_chunks::<4>();
@@ -250,7 +243,7 @@ impl<'a> Reply<'a> {
     ///
     /// # Errors
     /// Where it stops being a reply.
-    pub fn parse(line: &'a [u8]) -> Result<Self, serde_json::Error> {
+    pub(super) fn parse(line: &'a [u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(line)
     }
 }

@@ -9,9 +9,11 @@
 mod command;
 mod connection;
 mod ending;
-pub mod message;
+mod message;
 mod model;
 mod pipes;
+#[cfg(test)]
+mod specification;
 
 use std::time::Duration;
 
@@ -26,6 +28,31 @@ use message::{Ask, OwnPower, Power, Reply, VERSION};
 use model::RemoteModel;
 
 /// The engine, id `stdio`.
+///
+/// A program answers each line that it reads by one that it writes. This one knows how to say what
+/// it is:
+///
+/// ```
+/// use engine::{Engine, EngineOptions};
+/// use harness_remote::Stdio;
+///
+/// let program = r#"
+///     read hello
+///     echo '{"id": 1, "protocol": 1, "engine": {"id": "mine", "version": "0.3", "device": "npu"}}'
+///     read goodbye
+/// "#;
+/// let path = std::env::temp_dir().join(format!("mine-{}.sh", std::process::id()));
+/// std::fs::write(&path, program)?;
+/// let mut options = EngineOptions::default();
+/// options.set("command", format!("sh {}", path.display()));
+/// let info = Stdio.probe(&options);
+/// std::fs::remove_file(&path)?;
+///
+/// let info = info?;
+/// assert_eq!((info.version.as_str(), info.device.as_str()), ("mine 0.3", "npu"));
+/// assert!(info.capabilities.is_empty(), "it declared none");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stdio;
 

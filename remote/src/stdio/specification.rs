@@ -1,12 +1,11 @@
 //! The conversation in the specification is one that an engine has.
-#![allow(clippy::unwrap_used)] // Fixture code of a test may panic.
-#![allow(missing_docs)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use harness_remote::stdio::message::Reply;
 use serde_json::Value;
+
+use super::message::Reply;
 
 #[test]
 fn the_conversation_in_the_specification_is_real() {
