@@ -7,6 +7,17 @@ use sysinfo::{CpuRefreshKind, MemoryRefreshKind, System};
 use crate::platform;
 
 /// The hardware and operating system that this process runs on.
+///
+/// ```
+/// use harness_machine::Machine;
+///
+/// let machine = Machine::detect();
+/// assert_eq!(machine.arch, std::env::consts::ARCH);
+/// // What cannot be read is `None`, and never a guess.
+/// if let (Some(physical), Some(logical)) = (machine.physical_cores, machine.logical_cores) {
+///     assert!(1 <= physical && physical <= logical);
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// Brand of the CPU, such as `Apple M3 Pro`.
@@ -41,6 +52,13 @@ pub struct Machine {
 
 impl Machine {
     /// Reads what this machine is.
+    ///
+    /// ```
+    /// use harness_machine::Machine;
+    ///
+    /// let (one, other) = (Machine::detect(), Machine::detect());
+    /// assert_eq!(one, other, "nothing in it changes between runs");
+    /// ```
     pub fn detect() -> Self {
         let system = System::new().ok().map(|mut system| {
             system.refresh_cpu_list(CpuRefreshKind::nothing());
@@ -88,6 +106,16 @@ impl Machine {
     /// Like machines share it, and a machine keeps it across updates of its system: the
     /// operating system is left out, and memory is rounded to hide what a kernel reserves
     /// for itself.
+    ///
+    /// ```
+    /// use harness_machine::Machine;
+    ///
+    /// let machine = Machine::detect();
+    /// let updated = Machine { os_version: Some("99.1".into()), ..machine.clone() };
+    /// assert_eq!(updated.fingerprint(), machine.fingerprint());
+    /// let upgraded = Machine { memory_bytes: Some(1 << 50), ..machine.clone() };
+    /// assert_ne!(upgraded.fingerprint(), machine.fingerprint());
+    /// ```
     pub fn fingerprint(&self) -> String {
         fn line<T: ToString>(field: Option<&T>) -> String {
             field.map_or(String::new(), T::to_string)

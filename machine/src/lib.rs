@@ -20,6 +20,22 @@
 //! owner: host name, serial numbers and addresses are never read.
 //!
 //! Linux and macOS are supported, each by a private module of the same functions.
+//!
+//! ```
+//! use harness_machine::{Machine, State};
+//!
+//! let machine = Machine::detect();
+//! let before = State::sample();
+//! for warning in before.warnings(&machine) {
+//!     eprintln!("{warning}");
+//! }
+//! // … what is timed …
+//! let after = State::sample();
+//! if after.throttle_events > before.throttle_events {
+//!     eprintln!("Heat has slowed the cores.");
+//! }
+//! assert_eq!(machine.fingerprint().len(), 16);
+//! ```
 
 mod identity;
 mod load;

@@ -6,6 +6,21 @@ use std::time::{Duration, Instant};
 use sysinfo::{CpuRefreshKind, System};
 
 /// Load of all programs but this one, between two looks.
+///
+/// ```
+/// use std::thread;
+/// use harness_machine::OtherLoad;
+///
+/// // A benchmark waits for quiet, and gives up some time.
+/// if let Some(mut load) = OtherLoad::new() {
+///     let mut looks = Vec::new();
+///     while looks.len() < 2 && looks.last().is_none_or(|&cores| cores > 0.1) {
+///         thread::sleep(OtherLoad::LEAST_INTERVAL);
+///         looks.extend(load.busy_cores());
+///     }
+///     assert!(looks.iter().all(|&cores| cores >= 0.0));
+/// }
+/// ```
 #[derive(Debug)]
 pub struct OtherLoad {
     system: System,
@@ -30,6 +45,16 @@ impl OtherLoad {
 
     /// How many cores other programs kept busy since the last look, on average; `None` if that
     /// was less than [`LEAST_INTERVAL`](Self::LEAST_INTERVAL) ago, and the interval goes on.
+    ///
+    /// ```
+    /// use harness_machine::{Machine, OtherLoad};
+    ///
+    /// if let (Some(mut load), Some(cores)) = (OtherLoad::new(), Machine::detect().logical_cores) {
+    ///     std::thread::sleep(OtherLoad::LEAST_INTERVAL);
+    ///     let busy = load.busy_cores();
+    ///     assert!(busy.is_some_and(|busy| busy <= f64::from(cores)), "{busy:?} of {cores}");
+    /// }
+    /// ```
     pub fn busy_cores(&mut self) -> Option<f64> {
         let wall = self.at.elapsed();
         if wall < Self::LEAST_INTERVAL {

@@ -5,6 +5,14 @@ use serde::{Deserialize, Serialize};
 use crate::{platform, platform_memory};
 
 /// Memory of the calling process at one instant.
+///
+/// ```
+/// use harness_machine::ProcessMemory;
+///
+/// let memory = ProcessMemory::sample();
+/// let mib = memory.rss_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20));
+/// assert!(mib.is_some_and(|mib| mib > 0.5), "{memory:?}");
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessMemory {
     /// Pages in physical memory, including those of mapped files such as weights.
@@ -29,6 +37,15 @@ impl ProcessMemory {
 
 /// Memory of the calling process by what backs it. Slower than [`ProcessMemory`], since the
 /// page tables are walked (about 1 ms a GiB), and exact for the same reason.
+///
+/// ```
+/// use harness_machine::MemoryBreakdown;
+///
+/// if let Ok(memory) = MemoryBreakdown::sample() {
+///     assert!(memory.anonymous_bytes > 0, "a process has a stack");
+///     assert!(memory.private_bytes.is_none_or(|private| private <= memory.rss_bytes));
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryBreakdown {
     /// Pages in physical memory.
@@ -59,6 +76,15 @@ impl MemoryBreakdown {
 
     /// Anonymous memory wherever it is: what a leak makes grow, and what neither mapped files
     /// nor swapping disturb.
+    ///
+    /// ```
+    /// use harness_machine::MemoryBreakdown;
+    ///
+    /// let before = MemoryBreakdown { anonymous_bytes: 300, swapped_bytes: 0, ..Default::default() };
+    /// let after = MemoryBreakdown { anonymous_bytes: 100, swapped_bytes: 200, ..before };
+    /// // It lost physical memory, and leaked none.
+    /// assert_eq!(before.committed_bytes(), after.committed_bytes());
+    /// ```
     #[must_use]
     pub fn committed_bytes(&self) -> u64 {
         self.anonymous_bytes + self.swapped_bytes
@@ -66,6 +92,16 @@ impl MemoryBreakdown {
 }
 
 /// How often this process had to wait for a page, since it began.
+///
+/// ```
+/// use harness_machine::PageFaults;
+///
+/// let before = PageFaults::sample()?;
+/// let touched = vec![1_u8; 8 << 20]; // New pages, each touched once.
+/// let after = PageFaults::sample()?;
+/// assert!(after.minor > before.minor, "{}", touched.len());
+/// # Ok::<(), harness_machine::Unavailable>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageFaults {
     /// Faults that needed no disk: first touches, copies, pages of the file cache.
@@ -97,6 +133,14 @@ impl PageFaults {
 }
 
 /// Why this machine cannot tell or do something.
+///
+/// ```
+/// use harness_machine::page_out;
+///
+/// // Nothing is mapped at address 0, and macOS never does it.
+/// let why = page_out(&[0..1]).map_err(|why| why.to_string());
+/// assert!(why.is_err_and(|why| why.contains("MADV_PAGEOUT") || why.contains("macOS")));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unavailable(pub(crate) String);
@@ -112,6 +156,19 @@ impl Unavailable {
 ///
 /// # Errors
 /// [`Unavailable`] where the system does not permit it; macOS never does.
+///
+/// So that what a program took to start hides no later peak:
+///
+/// ```
+/// use harness_machine::{ProcessMemory, reset_peak_rss};
+///
+/// drop(vec![1_u8; 64 << 20]);
+/// let peak = || ProcessMemory::sample().peak_rss_bytes;
+/// let before = peak();
+/// if reset_peak_rss().is_ok() {
+///     assert!(peak() < before);
+/// }
+/// ```
 pub fn reset_peak_rss() -> Result<(), Unavailable> {
     platform_memory::reset_peak_rss()
 }
@@ -120,6 +177,18 @@ pub fn reset_peak_rss() -> Result<(), Unavailable> {
 ///
 /// # Errors
 /// [`Unavailable`] where the allocator cannot.
+///
+/// ```
+/// use harness_machine::{MemoryBreakdown, trim_heap};
+///
+/// let texts: Vec<String> = (0..100_000).map(|n| format!("text {n}")).collect();
+/// let committed = || MemoryBreakdown::sample().map(|memory| memory.committed_bytes());
+/// let before = committed();
+/// drop(texts); // The allocator may keep it for later.
+/// if let (Ok(()), Ok(before), Ok(after)) = (trim_heap(), before, committed()) {
+///     assert!(after < before);
+/// }
+/// ```
 pub fn trim_heap() -> Result<(), Unavailable> {
     platform_memory::trim_heap()
 }
@@ -127,6 +196,15 @@ pub fn trim_heap() -> Result<(), Unavailable> {
 /// What the process `pid` would free if it ended: on Linux its anonymous, shared and swapped
 /// memory, on macOS its `phys_footprint`. Clean pages of mapped files, such as weights, can be
 /// dropped at any time and do not count. `None` when it is gone or another user's.
+///
+/// A supervisor looks after what its workers take:
+///
+/// ```
+/// use harness_machine::charged_bytes;
+///
+/// assert!(charged_bytes(std::process::id()).is_some_and(|bytes| bytes > 0));
+/// assert_eq!(charged_bytes(u32::MAX), None, "no such process");
+/// ```
 pub fn charged_bytes(pid: u32) -> Option<u64> {
     platform::charged_bytes(pid)
 }

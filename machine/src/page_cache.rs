@@ -1,5 +1,20 @@
 //! Making the system forget what it has read of a file, so that the next read is the
 //! disk's.
+//!
+//! ```
+//! use std::{fs, time::Instant};
+//! use harness_machine::page_cache::evict;
+//!
+//! let path = std::env::temp_dir().join(format!("cold-{}", std::process::id()));
+//! fs::write(&path, [7; 1 << 16])?;
+//! let cold = evict(&path).is_ok(); // Not on macOS, and not of a file system in memory.
+//! let start = Instant::now();
+//! let bytes = fs::read(&path)?;
+//! println!("{} {:?}", if cold { "cold" } else { "warm" }, start.elapsed());
+//! fs::remove_file(&path)?;
+//! assert_eq!(bytes, [7; 1 << 16], "contents are kept");
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 use std::fs::{self, File};
 use std::io;
@@ -10,6 +25,19 @@ use std::path::{Path, PathBuf};
 const RESIDENT_SHARE_LIMIT: f64 = 0.01;
 
 /// Why a file cannot be had cold.
+///
+/// ```
+/// use std::path::Path;
+/// use harness_machine::page_cache::{EvictError, evict};
+///
+/// let why = match evict(Path::new("/no/such/model.gguf")) {
+///     Err(EvictError::Io { path, .. }) => format!("{} cannot be read", path.display()),
+///     Err(EvictError::Resident { .. }) => "load times are of a warm file".into(),
+///     Err(EvictError::Unsupported) => "only root can drop it here".into(),
+///     Ok(()) => "cold".into(),
+/// };
+/// assert_eq!(why, "/no/such/model.gguf cannot be read");
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum EvictError {
     /// A file cannot be opened or mapped.
@@ -45,6 +73,23 @@ pub enum EvictError {
 ///
 /// # Errors
 /// [`EvictError`]; the file may then be warm.
+///
+/// A file that somebody maps stays:
+///
+/// ```
+/// use std::fs::{self, File};
+/// use harness_machine::page_cache::evict;
+///
+/// let path = std::env::temp_dir().join(format!("mapped-{}", std::process::id()));
+/// fs::write(&path, [7; 1 << 16])?;
+/// // SAFETY: nobody writes the file.
+/// let map = unsafe { memmap2::Mmap::map(&File::open(&path)?) }?;
+/// assert_eq!(map.iter().map(|&byte| u64::from(byte)).sum::<u64>(), 7 << 16);
+/// let evicted = evict(&path);
+/// fs::remove_file(&path)?;
+/// assert!(evicted.is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn evict(path: &Path) -> Result<(), EvictError> {
     let (mut resident_bytes, mut bytes) = (0, 0);
     for path in files(path)? {

@@ -9,6 +9,20 @@ use crate::memory::Unavailable;
 use crate::{Machine, platform_memory};
 
 /// Where the bytes of some address ranges are.
+///
+/// Of a cache that was reserved, only what was written is in memory:
+///
+/// ```
+/// use harness_machine::Residency;
+///
+/// let mut cache: Vec<u8> = Vec::with_capacity(64 << 20);
+/// let reserved = cache.as_ptr() as usize..cache.as_ptr() as usize + cache.capacity();
+/// cache.resize(1 << 20, 1);
+/// if let Ok(residency) = Residency::of(&[reserved]) {
+///     assert!(residency.resident_bytes + residency.swapped_bytes >= 1 << 20);
+///     assert!(residency.resident_bytes < 64 << 20);
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Residency {
     /// Bytes on pages in physical memory. Of a page that a range covers in part, that part.
@@ -38,6 +52,16 @@ impl Residency {
     ///
     /// # Errors
     /// [`Unavailable`] where the system does not tell.
+    ///
+    /// ```
+    /// use harness_machine::Residency;
+    ///
+    /// let weights = vec![1_f32; 1 << 18];
+    /// let bytes = weights.as_ptr_range();
+    /// let written = Residency::of(&[bytes.start as usize..bytes.end as usize]);
+    /// // 1 MiB, unless some of it was swapped out meanwhile.
+    /// assert!(written.is_ok_and(|found| found.resident_bytes + found.swapped_bytes == 1 << 20));
+    /// ```
     pub fn of(ranges: &[Range<usize>]) -> Result<Self, Unavailable> {
         let page_bytes = page_bytes()?;
         let mut residency = Self::default();
@@ -70,6 +94,16 @@ pub(crate) fn page_bytes() -> Result<usize, Unavailable> {
 ///
 /// # Errors
 /// [`Unavailable`] where the system does not tell.
+///
+/// ```
+/// use harness_machine::{Machine, page_granule_bytes};
+///
+/// let cache = vec![0_u8; 4 << 20];
+/// let range = cache.as_ptr() as usize..cache.as_ptr() as usize + cache.len();
+/// if let (Ok(granule), Some(page)) = (page_granule_bytes(&[range]), Machine::detect().page_bytes) {
+///     assert!(granule >= page && granule % page == 0);
+/// }
+/// ```
 pub fn page_granule_bytes(ranges: &[Range<usize>]) -> Result<u64, Unavailable> {
     platform_memory::granule(ranges)
 }
@@ -80,6 +114,18 @@ pub fn page_granule_bytes(ranges: &[Range<usize>]) -> Result<u64, Unavailable> {
 ///
 /// # Errors
 /// [`Unavailable`] where the kernel does not know or permit the request.
+///
+/// ```
+/// use harness_machine::{Residency, page_out};
+///
+/// let cache = vec![7_u8; 1 << 20];
+/// let range = cache.as_ptr() as usize..cache.as_ptr() as usize + cache.len();
+/// let asked = page_out(std::slice::from_ref(&range));
+/// if let (Ok(()), Ok(found)) = (asked, Residency::of(&[range])) {
+///     println!("{} bytes went to swap", found.swapped_bytes);
+/// }
+/// assert!(cache.iter().all(|&byte| byte == 7), "contents are kept");
+/// ```
 pub fn page_out(ranges: &[Range<usize>]) -> Result<(), Unavailable> {
     let page_bytes = page_bytes()?;
     for range in ranges.iter().filter(|range| !range.is_empty()) {
@@ -90,6 +136,14 @@ pub fn page_out(ranges: &[Range<usize>]) -> Result<(), Unavailable> {
 }
 
 /// Room for memory that is moved out of physical memory; `None` where the system does not tell.
+///
+/// ```
+/// use harness_machine::{State, swap_bytes};
+///
+/// if let (Some(used), Some(room)) = (State::sample().swap_used_bytes, swap_bytes()) {
+///     assert!(used <= room);
+/// }
+/// ```
 #[must_use]
 pub fn swap_bytes() -> Option<u64> {
     let mut system = System::new().ok()?;
@@ -102,6 +156,16 @@ pub fn swap_bytes() -> Option<u64> {
 ///
 /// # Errors
 /// [`Unavailable`] where the system does not tell.
+///
+/// ```
+/// use harness_machine::mapped_files;
+///
+/// // A constant of this program is in a file: the program's own.
+/// let constant = "in the data of the program".as_ptr() as usize;
+/// if let Ok(files) = mapped_files() {
+///     assert!(files.iter().any(|range| range.contains(&constant)));
+/// }
+/// ```
 pub fn mapped_files() -> Result<Vec<Range<usize>>, Unavailable> {
     platform_memory::mapped_files()
 }

@@ -11,6 +11,18 @@ use crate::{Machine, platform};
 const LOAD_PER_CORE_LIMIT: f64 = 0.5;
 
 /// Power, heat, clocks, load and memory of the machine at one instant.
+///
+/// ```
+/// use harness_machine::{PowerSource, State};
+///
+/// let state = State::sample();
+/// let short = state.memory_available_bytes.is_some_and(|bytes| bytes < 2 << 30);
+/// let slow = state.power_source == PowerSource::Battery;
+/// if short || slow {
+///     println!("timings of a large model will be suspect");
+/// }
+/// assert_ne!(state.memory_available_bytes, Some(0));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// Where the power comes from.
@@ -40,6 +52,18 @@ pub struct State {
 }
 
 /// Where the machine's power comes from.
+///
+/// ```
+/// use harness_machine::{Machine, PowerSource, State};
+///
+/// let state = State {
+///     power_source: PowerSource::Battery,
+///     battery_percent: Some(80),
+///     ..State::default()
+/// };
+/// let warnings = state.warnings(&Machine::detect());
+/// assert!(warnings[0].starts_with("The machine runs on battery at 80 %"));
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PowerSource {
@@ -53,6 +77,13 @@ pub enum PowerSource {
 }
 
 /// How far macOS holds the machine back to cool it (`OSThermalPressureLevel`).
+///
+/// ```
+/// use harness_machine::ThermalPressure;
+///
+/// assert!(ThermalPressure::Nominal < ThermalPressure::Heavy);
+/// assert_eq!(ThermalPressure::Heavy.to_string(), "heavy");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ThermalPressure {
@@ -104,6 +135,19 @@ impl State {
     /// Why timings taken in this state on `machine` are suspect, and what to do about it: a
     /// sentence for each reason. Meant for the state before a run, since a run is a load
     /// itself.
+    ///
+    /// ```
+    /// use harness_machine::{Machine, State, ThermalPressure};
+    ///
+    /// let machine = Machine { logical_cores: Some(8), ..Machine::detect() };
+    /// let busy = State {
+    ///     thermal_pressure: Some(ThermalPressure::Moderate),
+    ///     load_average_1min: Some(6.0),
+    ///     ..State::default()
+    /// };
+    /// assert_eq!(busy.warnings(&machine).len(), 2);
+    /// assert!(State::default().warnings(&machine).is_empty());
+    /// ```
     pub fn warnings(&self, machine: &Machine) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.power_source == PowerSource::Battery {
