@@ -14,16 +14,24 @@ mod scores;
 
 /// How often an engine was called. Other threads may look on.
 ///
-/// A watchdog sees a model at work, or not:
+/// A watchdog that looks on sees a sign of life with every call:
 ///
 /// ```
-/// use std::sync::atomic::Ordering;
-/// use harness_engine::Calls;
+/// # mod successor { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/successor/engine.rs")); }
+/// use std::sync::{Arc, atomic::Ordering};
+/// use harness_engine::{Calls, Engine, EngineOptions, ModelArtifact, Want, checked};
+/// use successor::Successor;
 ///
-/// let calls = Calls::default();
-/// let before = calls.extends.load(Ordering::Relaxed);
-/// calls.extends.fetch_add(1, Ordering::Relaxed); // `checked` does, with every call.
-/// assert!(calls.extends.load(Ordering::Relaxed) > before, "a sign of life");
+/// let artifact = ModelArtifact::embedded("nothing", b"");
+/// let calls = Arc::new(Calls::default());
+/// let model = Successor.open(&artifact, &EngineOptions::default())?;
+/// let model = checked(model, Arc::clone(&calls));
+/// let mut session = model.session()?;
+/// for signs in 1..=3 {
+///     session.extend(&[1, 2], Want::None)?;
+///     assert_eq!(calls.extends.load(Ordering::Relaxed), signs);
+/// }
+/// # Ok::<(), harness_engine::EngineError>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct Calls {

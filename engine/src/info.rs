@@ -11,14 +11,15 @@ use crate::NumberFormat;
 ///
 /// let info = EngineInfo {
 ///     id: "mine".into(),
-///     version: env!("CARGO_PKG_VERSION").into(),
+///     version: "1.2".into(),
 ///     device: "cpu".into(),
 ///     about: "plain loops".into(),
 ///     availability: Availability::Yes,
 ///     capabilities: vec![Capability::FullLogits],
 ///     options: Vec::new(),
 /// };
-/// assert!(info.capabilities.contains(&Capability::FullLogits));
+/// let line = format!("{} {} on {}: {}", info.id, info.version, info.device, info.about);
+/// assert_eq!(line, "mine 1.2 on cpu: plain loops");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EngineInfo {
@@ -270,7 +271,7 @@ pub struct KvUsage {
 ///     policy: EvictionPolicy::None,
 ///     ranges: vec![AddressRange { start: cache.as_ptr() as usize, bytes: cache.len() * 4 }],
 /// };
-/// assert!(layer.used_bytes <= layer.reserved_bytes);
+/// assert_eq!(layer.used_bytes as f64 / layer.reserved_bytes as f64, 10.0 / 64.0);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KvLayer {
@@ -328,12 +329,44 @@ pub struct AddressRange {
 
 impl KvUsage {
     /// Bytes set aside, all layers together.
+    ///
+    /// What a cache of pages wastes, it has reserved and does not use:
+    ///
+    /// ```
+    /// use harness_engine::{EvictionPolicy, KvLayer, KvUsage};
+    ///
+    /// let layer = KvLayer {
+    ///     reserved_bytes: 64 << 10,
+    ///     used_bytes: 48 << 10,
+    ///     policy: EvictionPolicy::None,
+    ///     ranges: Vec::new(),
+    /// };
+    /// let kv = KvUsage { layers: vec![layer; 16] };
+    /// assert_eq!(kv.reserved_bytes() - kv.used_bytes(), 16 * (16 << 10));
+    /// ```
     #[must_use]
     pub fn reserved_bytes(&self) -> u64 {
         self.layers.iter().map(|layer| layer.reserved_bytes).sum()
     }
 
     /// Bytes in use, all layers together.
+    ///
+    /// Held against theory:
+    ///
+    /// ```
+    /// # mod successor { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/successor/engine.rs")); }
+    /// use harness_engine::{Engine, EngineOptions, ModelArtifact, Want};
+    /// use successor::Successor;
+    ///
+    /// let artifact = ModelArtifact::embedded("nothing", b"");
+    /// let model = Successor.open(&artifact, &EngineOptions::default())?;
+    /// let mut session = model.session()?;
+    /// session.extend(&[1, 2, 3], Want::None)?;
+    /// // Of each token a key and a value in f32; this engine keeps less.
+    /// let theory = session.len() as u64 * model.config().kv_bytes_per_token(4);
+    /// assert!(session.kv().is_some_and(|kv| kv.used_bytes() < theory));
+    /// # Ok::<(), harness_engine::EngineError>(())
+    /// ```
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.layers.iter().map(|layer| layer.used_bytes).sum()

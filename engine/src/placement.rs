@@ -28,6 +28,13 @@ impl ComputeDevice {
     pub const ALL: [Self; 3] = [Self::NeuralEngine, Self::Gpu, Self::Cpu];
 
     /// Name in metrics.
+    ///
+    /// ```
+    /// use harness_engine::ComputeDevice;
+    ///
+    /// let metric = |device: ComputeDevice| format!("operations_on_{}", device.name());
+    /// assert_eq!(metric(ComputeDevice::NeuralEngine), "operations_on_ane");
+    /// ```
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -150,12 +150,32 @@ impl fmt::Display for EngineSpec {
 
 impl EngineOptions {
     /// The value of `key`.
+    ///
+    /// ```
+    /// use harness_engine::EngineSpec;
+    ///
+    /// let options = "openai:url=http://127.0.0.1:8080/v1".parse::<EngineSpec>()?.options;
+    /// assert_eq!(options.get("url"), Some("http://127.0.0.1:8080/v1"));
+    /// assert_eq!(options.get("timeout_s").unwrap_or("120"), "120");
+    /// # Ok::<(), harness_engine::SpecError>(())
+    /// ```
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }
 
     /// Sets `key`.
+    ///
+    /// A suite opens the same engine once more, with other weights:
+    ///
+    /// ```
+    /// use harness_engine::EngineSpec;
+    ///
+    /// let mut spec: EngineSpec = "reference:threads=2,weights=f32".parse()?;
+    /// spec.options.set("weights", "q8_0");
+    /// assert_eq!(spec.to_string(), "reference:threads=2,weights=q8_0");
+    /// # Ok::<(), harness_engine::SpecError>(())
+    /// ```
     pub fn set(&mut self, key: impl Into<String>, value: impl Into<String>) {
         self.0.insert(key.into(), value.into());
     }
@@ -177,6 +197,15 @@ impl EngineOptions {
     }
 
     /// Keys and values in alphabetical order.
+    ///
+    /// ```
+    /// use harness_engine::EngineSpec;
+    ///
+    /// let options = "mine:threads=2,kv=f16".parse::<EngineSpec>()?.options;
+    /// let arguments: Vec<_> = options.iter().map(|(key, value)| format!("--{key}={value}")).collect();
+    /// assert_eq!(arguments, ["--kv=f16", "--threads=2"]);
+    /// # Ok::<(), harness_engine::SpecError>(())
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()

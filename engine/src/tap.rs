@@ -159,6 +159,13 @@ impl TapPoint {
     ];
 
     /// Name in records, unique.
+    ///
+    /// ```
+    /// use harness_engine::TapPoint;
+    ///
+    /// let point = TapPoint::ALL.into_iter().find(|point| point.name() == "attn_mix");
+    /// assert_eq!(point, Some(TapPoint::AttentionMix));
+    /// ```
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -30,6 +30,18 @@ pub struct ProcessMemory {
 
 impl ProcessMemory {
     /// Reads the memory of this process.
+    ///
+    /// What loading a model takes, by the pages that became resident:
+    ///
+    /// ```
+    /// use harness_machine::ProcessMemory;
+    ///
+    /// let before = ProcessMemory::sample().rss_bytes;
+    /// let weights = vec![1_u8; 64 << 20];
+    /// let after = ProcessMemory::sample().rss_bytes;
+    /// let mib = after.zip(before).map(|(after, before)| (after - before) >> 20);
+    /// assert!(mib.is_some_and(|mib| mib > 60), "{mib:?} of {}", weights.len() >> 20);
+    /// ```
     pub fn sample() -> Self {
         platform::process_memory()
     }
@@ -70,6 +82,18 @@ impl MemoryBreakdown {
     ///
     /// # Errors
     /// [`Unavailable`] where the system does not tell.
+    ///
+    /// A leak is anonymous memory that grows:
+    ///
+    /// ```
+    /// use harness_machine::MemoryBreakdown;
+    ///
+    /// let anonymous = || MemoryBreakdown::sample().map(|memory| memory.anonymous_bytes);
+    /// let before = anonymous();
+    /// std::mem::forget(vec![1_u8; 8 << 20]);
+    /// let grown = anonymous().and_then(|after| before.map(|before| after - before));
+    /// assert!(grown.is_ok_and(|bytes| bytes > 7 << 20));
+    /// ```
     pub fn sample() -> Result<Self, Unavailable> {
         platform_memory::breakdown()
     }

@@ -113,6 +113,17 @@ impl fmt::Display for ThermalPressure {
 
 impl State {
     /// Reads the state of this machine now.
+    ///
+    /// ```
+    /// use harness_machine::State;
+    ///
+    /// let before = State::sample();
+    /// // … what is timed …
+    /// let after = State::sample();
+    /// let hotter = after.temperature_max_millicelsius > before.temperature_max_millicelsius;
+    /// println!("{}", if hotter { "it warmed up" } else { "it stayed cool, or does not tell" });
+    /// assert_eq!(before.power_source, after.power_source, "nobody pulled the plug");
+    /// ```
     pub fn sample() -> Self {
         // Where memory cannot be read sysinfo leaves zeros, which no running machine has.
         let memory = System::new()
