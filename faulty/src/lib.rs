@@ -5,6 +5,25 @@
 //! `faulty:mode=rope_base,layer=3` must be found by
 //! `harness run --suite parity --bisect`. Options other than `mode`, `after`, `delay_ms`,
 //! `layer` and `off_ane` are the reference's.
+//!
+//! Whoever writes a tool of his own that runs engines can test it the same way:
+//!
+//! ```
+//! use engine::{Engine, EngineSpec, ModelArtifact, Want};
+//! use harness_faulty::Faulty;
+//!
+//! /// Says so when logits mean nothing.
+//! fn watched(spec: &str) -> Result<&'static str, Box<dyn std::error::Error>> {
+//!     let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+//!     let model = Faulty.open(&model, &spec.parse::<EngineSpec>()?.options)?;
+//!     let logits = model.session()?.extend(&[1, 2, 3], Want::Last)?;
+//!     Ok(if logits.all_finite() { "sound" } else { "broken" })
+//! }
+//!
+//! assert_eq!(watched("faulty")?, "sound");
+//! assert_eq!(watched("faulty:mode=inf")?, "broken");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod mode;
 mod plan;
@@ -20,9 +39,24 @@ use engine::{
 };
 use reference::Reference;
 
-pub use mode::Mode;
+use crate::mode::Mode;
 
 /// The engine, id `faulty`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use engine::{Calls, Engine, EngineSpec, FailureKind, ModelArtifact, Want, checked};
+/// use harness_faulty::Faulty;
+///
+/// let spec: EngineSpec = "faulty:mode=nan,after=1".parse()?;
+/// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let model = checked(Faulty.open(&model, &spec.options)?, Arc::new(Calls::default()));
+/// let mut session = model.session()?;
+/// assert!(session.extend(&[1, 2, 3], Want::Last).is_ok(), "the first call goes well");
+/// let failed = session.extend(&[4], Want::Last).map_err(|error| error.kind());
+/// assert_eq!(failed, Err(FailureKind::Numerics));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faulty;
 

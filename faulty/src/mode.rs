@@ -6,7 +6,7 @@ use reference::Fault;
 
 /// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Nothing.
     None,
     /// The model is not loaded.
@@ -41,7 +41,7 @@ pub enum Mode {
 
 impl Mode {
     /// Every fault.
-    pub const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::None,
         Self::Refuse,
         Self::Segv,
@@ -65,7 +65,7 @@ impl Mode {
 
     /// Name in an engine spec.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Refuse => "refuse",

@@ -5,6 +5,16 @@ use std::sync::OnceLock;
 use engine::{EngineError, FailureKind};
 
 /// The graphics interface that an engine id forces.
+///
+/// ```
+/// use engine::{Availability, Engine};
+/// use harness_gpu::{Backend, Gpu};
+///
+/// let engines = Backend::ALL.map(|backend| Gpu(backend).describe());
+/// assert_eq!(engines.each_ref().map(|info| info.id.as_str()), ["metal", "vulkan"]);
+/// // No system has both.
+/// assert!(engines.iter().any(|info| info.availability != Availability::Yes));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// Metal, on macOS alone.
@@ -19,7 +29,7 @@ impl Backend {
 
     /// Id of its engine.
     #[must_use]
-    pub fn id(self) -> &'static str {
+    pub(crate) fn id(self) -> &'static str {
         match self {
             Self::Metal => "metal",
             Self::Vulkan => "vulkan",
@@ -28,7 +38,7 @@ impl Backend {
 
     /// Whether programs for this system are built with it.
     #[must_use]
-    pub fn is_here(self) -> bool {
+    pub(crate) fn is_here(self) -> bool {
         (self == Self::Metal) == cfg!(target_os = "macos")
     }
 

@@ -4,6 +4,24 @@
 //! Weights are uploaded in their own storage format and dequantized in the kernels; keys and values
 //! stay on the device; a token is one submission, and logits alone are read back. See the book's
 //! chapter on GPUs for what runs where.
+//!
+//! ```
+//! use engine::{Availability, Engine, EngineOptions, ModelArtifact, Want};
+//! use harness_gpu::{Backend, Gpu};
+//!
+//! let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+//! for gpu in Backend::ALL.map(Gpu) {
+//!     match gpu.describe().availability {
+//!         Availability::Yes => {
+//!             let model = gpu.open(&model, &EngineOptions::default())?;
+//!             let logits = model.session()?.extend(&[1, 2, 3], Want::All)?;
+//!             assert!(logits.rows() == 3 && logits.all_finite());
+//!         }
+//!         Availability::No(why) => println!("{}: {why}", gpu.describe().id),
+//!     }
+//! }
+//! # Ok::<(), engine::EngineError>(())
+//! ```
 
 mod adapter;
 mod decoder;
@@ -33,6 +51,18 @@ use crate::options::Options;
 use crate::session::GpuModel;
 
 /// The engine of one backend, id `metal` or `vulkan`.
+///
+/// ```
+/// use engine::{Engine, EngineSpec};
+/// use harness_gpu::{Backend, Gpu};
+///
+/// let spec: EngineSpec = "vulkan:weights=q4_k,activations=f16,kv=f16".parse()?;
+/// assert!(Gpu(Backend::Vulkan).validate(&spec.options).is_ok());
+/// // Keys and values are stored as floats.
+/// let spec: EngineSpec = "vulkan:kv=q8_0".parse()?;
+/// assert!(Gpu(Backend::Vulkan).validate(&spec.options).is_err());
+/// # Ok::<(), engine::SpecError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Gpu(pub Backend);
 
