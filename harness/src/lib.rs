@@ -2,6 +2,15 @@
 //!
 //! Plan → cells → verdict → record; see `docs/` for the whole picture. This library is one
 //! function, for a command of your own that has an engine more; `examples/naive-llama/` is one.
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//! # use reference::Reference as Mine;
+//!
+//! fn main() -> ExitCode {
+//!     harness::run(vec![Box::new(Mine)])
+//! }
+//! ```
 
 mod args;
 mod compare;
@@ -49,10 +58,10 @@ use crate::exit::Exit;
 ///
 /// ```no_run
 /// use std::process::ExitCode;
-/// # use reference::Reference as Mine;
 ///
+/// // The command `harness` itself, with the engines that are built in.
 /// fn main() -> ExitCode {
-///     harness::run(vec![Box::new(Mine)])
+///     harness::run(Vec::new())
 /// }
 /// ```
 #[must_use]
