@@ -9,17 +9,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{harness, text};
+use crate::support::{self, harness, text};
 
-/// Runs, expecting bad input: exit 2, one line that names `word`, nothing on
-/// standard output.
+/// Runs, expecting bad input, of which nothing is left.
+#[track_caller]
 fn refused(folder: &Path, arguments: &[&str], word: &str) {
-    let output = harness(folder, arguments);
-    let error = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
-    assert!(error.contains(word), "{arguments:?}: {error}");
-    assert!(!error.contains("panicked"), "{error}");
-    assert!(output.stdout.is_empty(), "{arguments:?}");
+    support::refused(folder, arguments, word);
     assert!(
         !folder.join(".harness").exists(),
         "{arguments:?} left a record"

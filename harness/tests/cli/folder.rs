@@ -6,27 +6,12 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use crate::support::harness;
+use crate::support::{prints, refused};
 
 const TOKENIZER: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../reference/tests/vectors/tokenizers/"
 );
-
-fn passes(folder: &Path, arguments: &[&str]) -> String {
-    let output = harness(folder, arguments);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {error}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn refused(folder: &Path, arguments: &[&str], word: &str) {
-    let output = harness(folder, arguments);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
-    assert!(error.contains(word), "{arguments:?}: {error}");
-    assert!(!error.contains("panicked"), "{error}");
-}
 
 /// A Llama of one layer in the folder `model`, with the tokenizer called
 /// `tokenizer` and weights made by `weight` from their number.
@@ -82,9 +67,9 @@ fn scattered(number: u32) -> f32 {
 fn a_folder_is_verified_and_converted() {
     let work = TempDir::new().unwrap();
     write_model(work.path(), "gpt2", scattered);
-    let said = passes(work.path(), &["model", "verify", "model"]);
+    let said = prints(work.path(), &["model", "verify", "model"]);
     assert!(said.contains("is sound"), "{said}");
-    let json = passes(
+    let json = prints(
         work.path(),
         &["model", "inspect", "model", "--format", "json"],
     );
@@ -101,8 +86,8 @@ fn a_folder_is_verified_and_converted() {
         "--out",
         "model.gguf",
     ];
-    passes(work.path(), &convert);
-    passes(work.path(), &["model", "verify", "model.gguf"]);
+    prints(work.path(), &convert);
+    prints(work.path(), &["model", "verify", "model.gguf"]);
     refused(work.path(), &convert, "exists");
     let again = ["model", "convert", "model.gguf", "--out", "other.gguf"];
     refused(work.path(), &again, "already");
@@ -113,7 +98,7 @@ fn a_folder_is_verified_and_converted() {
     );
 
     // The same weights and the same tokenizer: there is nothing between them.
-    let record = passes(
+    let record = prints(
         work.path(),
         &[
             "run",
@@ -141,7 +126,7 @@ fn a_folder_is_verified_and_converted() {
 fn what_cannot_be_converted_leaves_nothing_behind() {
     let work = TempDir::new().unwrap();
     write_model(work.path(), "llama2", scattered);
-    passes(work.path(), &["model", "verify", "model"]);
+    prints(work.path(), &["model", "verify", "model"]);
     let convert = ["model", "convert", "model", "--out", "model.gguf"];
     refused(work.path(), &convert, "tokenizer");
     assert_eq!(fs::read_dir(work.path()).unwrap().count(), 1);

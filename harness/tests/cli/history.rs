@@ -1,30 +1,11 @@
 //! `harness history`, on records of real runs.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::harness;
-
-/// Runs it, expecting success; returns what it printed.
-fn ok(folder: &Path, arguments: &[&str]) -> String {
-    let output = harness(folder, arguments);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {error}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs it, expecting exit 2 and one line that holds `word`.
-fn refused(folder: &Path, arguments: &[&str], word: &str) {
-    let output = harness(folder, arguments);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
-    assert!(error.contains(word), "{arguments:?}: {error}");
-    assert!(!error.contains("panicked"), "{error}");
-    assert!(output.stdout.is_empty(), "{arguments:?}");
-}
+use crate::support::{prints, refused};
 
 #[test]
 fn runs_are_kept_listed_and_moved() {
@@ -32,7 +13,7 @@ fn runs_are_kept_listed_and_moved() {
     let folder = folder.path();
     let run = ["run", "--suite", "parity", "--quick", "--engine"];
     for (engine, out) in [("reference", "one"), ("reference:weights=q8_0", "two")] {
-        ok(folder, &[&run[..], &[engine, "--out", out]].concat());
+        prints(folder, &[&run[..], &[engine, "--out", out]].concat());
     }
     refused(
         folder,
@@ -47,10 +28,10 @@ fn runs_are_kept_listed_and_moved() {
     );
     assert!(!folder.join(".harness").exists());
 
-    let said = ok(folder, &["history", "add", "one", "two", "one"]);
+    let said = prints(folder, &["history", "add", "one", "two", "one"]);
     assert_eq!(said, "one: added\ntwo: added\none: already there\n");
     let json = |arguments: &[&str]| -> Vec<Value> {
-        let text = ok(
+        let text = prints(
             folder,
             &[&["history", "list", "--format", "json"], arguments].concat(),
         );
@@ -89,21 +70,21 @@ fn runs_are_kept_listed_and_moved() {
     }
     assert_eq!(of_two(&points), count);
 
-    let csv = ok(
+    let csv = prints(
         folder,
         &["history", "list", "--metric", "*kl_mean", "--format", "csv"],
     );
     assert!(csv.starts_with("metric,engine,model,"), "{csv}");
-    assert!(ok(folder, &["history", "list"]).contains("reference:weights=q8_0"));
+    assert!(prints(folder, &["history", "list"]).contains("reference:weights=q8_0"));
 
-    ok(folder, &["history", "export", "--out", "csv"]);
+    prints(folder, &["history", "export", "--out", "csv"]);
     let other = ["--history", "sqlite:other/history.db"];
-    let said = ok(
+    let said = prints(
         folder,
         &[&["history", "import", "csv"], &other[..]].concat(),
     );
     assert_eq!(said, "2 runs added, 0 already there\n");
-    ok(
+    prints(
         folder,
         &[&["history", "export", "--out", "csv2"], &other[..]].concat(),
     );
@@ -118,7 +99,7 @@ fn runs_are_kept_listed_and_moved() {
     );
 
     refused(folder, &["history", "prune"], "--keep-days");
-    let said = ok(folder, &["history", "prune", "--keep-last", "1"]);
+    let said = prints(folder, &["history", "prune", "--keep-last", "1"]);
     assert_eq!(said, "1 runs deleted\n");
     assert_eq!(json(&[]).len(), 1);
 }

@@ -6,24 +6,15 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::harness;
-
-fn ok(folder: &Path, arguments: &[&str]) -> String {
-    let output = harness(folder, arguments);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {error}");
-    String::from_utf8(output.stdout).unwrap()
-}
+use crate::support::{self, harness, prints};
 
 /// Runs it, expecting exit 2, a message that holds `word`, and nothing left behind.
+#[track_caller]
 fn refused(folder: &Path, arguments: &[&str], word: &str) {
-    let output = harness(folder, arguments);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
-    assert!(error.contains(word), "{arguments:?}: {error}");
-    assert!(!folder.join(".harness/history.db").exists(), "{error}");
+    support::refused(folder, arguments, word);
+    assert!(!folder.join(".harness/history.db").exists(), "{word}");
     let runs = fs::read_dir(folder.join(".harness/runs"));
-    assert_eq!(runs.map_or(0, Iterator::count), 0, "{error}");
+    assert_eq!(runs.map_or(0, Iterator::count), 0, "{word}");
 }
 
 /// A copy of the results of `tool`, to be damaged.
@@ -83,7 +74,7 @@ fn medians_are_criterions_own() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     let criterion = results(folder, "criterion");
-    let said = ok(
+    let said = prints(
         folder,
         &[&import("criterion")[..], &["--out", "run"]].concat(),
     );
@@ -125,7 +116,7 @@ fn counts_are_gungrauns_own() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     let gungraun = results(folder, "gungraun");
-    ok(
+    prints(
         folder,
         &[&import("gungraun")[..], &["--out", "run"]].concat(),
     );
@@ -170,20 +161,20 @@ fn what_is_there_already_is_left_alone_and_all_of_it_is_shown() {
     let folder = folder.path();
     for tool in ["criterion", "gungraun"] {
         results(folder, tool);
-        let said = ok(folder, &import(tool));
+        let said = prints(folder, &import(tool));
         assert!(said.ends_with(": added\n"), "{said}");
-        let again = ok(folder, &import(tool));
+        let again = prints(folder, &import(tool));
         assert_eq!(again, said.replace("added", "already there"));
     }
     let runs: Vec<Value> =
-        serde_json::from_str(&ok(folder, &["history", "list", "--format", "json"])).unwrap();
+        serde_json::from_str(&prints(folder, &["history", "list", "--format", "json"])).unwrap();
     assert_eq!(runs.len(), 2);
-    let said = ok(folder, &["report", "--out", "site"]);
+    let said = prints(folder, &["report", "--out", "site"]);
     assert!(said.contains("2 runs"), "{said}");
     let run = fs::read_dir(folder.join(".harness/runs")).unwrap().next();
     let run = run.unwrap().unwrap().path();
     let run = run.to_str().unwrap();
-    let said = ok(folder, &["compare", run, run, "--all"]);
+    let said = prints(folder, &["compare", run, run, "--all"]);
     assert!(said.contains("no change"), "{said}");
 }
 
@@ -193,7 +184,7 @@ fn results_of_another_code_have_another_place() {
     let folder = folder.path();
     let criterion = results(folder, "criterion");
     let arguments = [&import("criterion")[..], &["--out", "run"]].concat();
-    ok(folder, &arguments);
+    prints(folder, &arguments);
     let sample = named(&criterion, "sample.json").remove(0);
     let text = fs::read_to_string(&sample).unwrap();
     let mut value: Value = serde_json::from_str(&text).unwrap();

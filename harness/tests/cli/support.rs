@@ -26,6 +26,21 @@ pub(crate) fn ends(folder: &Path, arguments: &[&str], code: i32) -> Output {
     output
 }
 
+/// Runs, expecting success; what it prints.
+#[track_caller]
+pub(crate) fn prints(folder: &Path, arguments: &[&str]) -> String {
+    text(&ends(folder, arguments, 0).stdout)
+}
+
+/// Runs, expecting bad input: exit 2, a message that holds `word`, nothing on standard output.
+#[track_caller]
+pub(crate) fn refused(folder: &Path, arguments: &[&str], word: &str) {
+    let output = ends(folder, arguments, 2);
+    let error = text(&output.stderr);
+    assert!(error.contains(word), "{arguments:?}: {error}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+}
+
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::support::{ends, refused};
 
 const PARITY: [&str; 7] = [
     "run",
@@ -23,23 +25,6 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("harness"));
     command.current_dir(folder).args(arguments);
     command
-}
-
-/// Runs, expecting exit `code`.
-#[track_caller]
-fn ends(folder: &Path, arguments: &[&str], code: i32) -> Output {
-    let output = command(folder, arguments).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
-    output
-}
-
-#[track_caller]
-fn refused(folder: &Path, arguments: &[&str], word: &str) {
-    let output = ends(folder, arguments, 2);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains(word), "{arguments:?}: {error}");
-    assert!(output.stdout.is_empty(), "{arguments:?}");
 }
 
 fn start(folder: &Path, arguments: &[&str]) -> Child {
