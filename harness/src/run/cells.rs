@@ -8,17 +8,16 @@ use std::time::Instant;
 use anyhow::Result;
 use engine::FailureKind;
 use jiff::Timestamp;
-use reports::{
-    CellRecord, EngineRecord, Failure, RunWriter, SampleRow, Status, StoredRun, StoredSample, Work,
-};
+use reports::{CellRecord, Failure, RunWriter, SampleRow, Status, StoredRun, StoredSample, Work};
 use suites::{Measurement, Role, Sample, Series, Shard};
 
 use super::breaker::{Breaker, Trial};
 use super::interrupt::Interrupt;
+use super::place::Place;
 use super::progress::Progress;
 use super::protocol::{Job, VERSION};
 use super::supervisor::{Observed, Outcome, supervise};
-use crate::plan::{Plan, PlannedEngine, PlannedSuite};
+use crate::plan::Plan;
 use crate::verdict;
 
 /// Cells that are in the record already.
@@ -51,19 +50,6 @@ pub(super) struct Runner<'a> {
     /// By engine spec.
     breakers: HashMap<String, Breaker>,
     progress: Progress,
-}
-
-/// One cell of the plan.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    suite: &'a PlannedSuite,
-    engine: &'a PlannedEngine,
-    /// The engine that failed, if this one takes over.
-    stands_in_for: Option<&'a PlannedEngine>,
-    /// Place in the list of engines.
-    index: usize,
-    /// Whether it is a whole that another shard runs.
-    elsewhere: bool,
 }
 
 /// What became of the baseline of a suite.
@@ -217,29 +203,8 @@ impl<'a> Runner<'a> {
 
     /// Why this engine cannot be put through this suite, if it cannot.
     fn why_not(&self, place: Place<'_>, baseline: &Baseline<'_>) -> Option<String> {
-        if place.elsewhere {
-            return Some("this suite cannot be split, and another shard runs it".into());
-        }
-        let capabilities = &place.engine.info.capabilities;
-        let mut lacks = Vec::new();
-        for powers in place.suite.suite.requires() {
-            let mut missing = powers.iter().filter(|power| !capabilities.contains(power));
-            match missing.next() {
-                Some(power) => lacks.push(power),
-                None => {
-                    lacks.clear();
-                    break;
-                }
-            }
-        }
-        let mut lost = place.engine.lacking.iter();
-        if let Some((_, why)) = lost.find(|(power, _)| lacks.contains(&power)) {
-            return Some(why.clone());
-        }
-        if !lacks.is_empty() {
-            let lacks: Vec<_> = lacks.iter().map(|power| format!("{power:?}")).collect();
-            let lacks = lacks.join(" or ");
-            return Some(format!("the engine lacks the capability {lacks}"));
+        if let Some(lack) = place.lack() {
+            return Some(lack);
         }
         if matches!(baseline, Baseline::Failed) && !place.suite.suite.stands_alone() {
             return Some("the baseline has no result to hold it against".into());
@@ -264,21 +229,17 @@ impl<'a> Runner<'a> {
     /// Runs the cell and records what came of it.
     fn measure(&mut self, place: Place<'a>, baseline: &mut Baseline<'a>) -> Result<End> {
         let (started, clock) = (Timestamp::now(), Instant::now());
-        let role = match place.index {
-            0 => Role::Baseline,
-            _ => Role::Candidate,
-        };
         let mut before = Work::default();
         if let Baseline::Ran {
             place: first,
             in_scratch,
             ..
         } = baseline
-            && role == Role::Candidate
+            && place.role() == Role::Candidate
             && !*in_scratch
         {
             // What it found is on record; what it left was lost with its process.
-            let again = self.supervise(*first, Role::Baseline)?;
+            let again = self.supervise(*first)?;
             before.workers = again.work.workers;
             match again.outcome {
                 Outcome::Completed(_) => *in_scratch = true,
@@ -292,7 +253,7 @@ impl<'a> Runner<'a> {
                 }
             }
         }
-        let observed = self.supervise(place, role)?;
+        let observed = self.supervise(place)?;
         let (status, measurements, end) = match observed.outcome {
             Outcome::Interrupted => return Ok(End::Interrupted),
             Outcome::Failed(failure) => {
@@ -318,19 +279,19 @@ impl<'a> Runner<'a> {
         Ok(end)
     }
 
-    fn supervise(&self, place: Place<'_>, role: Role) -> Result<Observed> {
+    fn supervise(&self, place: Place<'_>) -> Result<Observed> {
         let bar = self.progress.bar(&place.name());
         let progress = |done, total| {
             bar.set_length(total);
             bar.set_position(done);
         };
-        let job = self.job(place, role);
+        let job = self.job(place);
         let observed = supervise(&job, &self.plan.limits, self.interrupt, &progress);
         bar.finish_and_clear();
         observed
     }
 
-    fn job(&self, place: Place<'_>, role: Role) -> Job {
+    fn job(&self, place: Place<'_>) -> Job {
         let (plan, engine) = (self.plan, place.engine);
         let suite = place.suite.suite.name();
         let version = &engine.info.version;
@@ -349,7 +310,7 @@ impl<'a> Runner<'a> {
                 true => (&plan.engines[0].model.reader).into(),
                 false => (&engine.model.reader).into(),
             },
-            role,
+            role: place.role(),
             candidates: plan.engines.len() - 1,
             shard: plan.shard.to_string(),
             scratch: self.scratch.into(),
@@ -380,44 +341,6 @@ impl<'a> Runner<'a> {
             measurements.extend(suite.figures(&place.suite.settings, &series, reference)?);
         }
         Ok((measurements, series))
-    }
-}
-
-impl Place<'_> {
-    /// What the record calls it.
-    fn name(&self) -> String {
-        let (suite, engine) = (self.suite.suite.name(), &self.engine.spec);
-        match self.stands_in_for {
-            None => format!("{suite}/{engine}"),
-            Some(failed) => format!("{suite}/{engine} for {}", failed.spec),
-        }
-    }
-
-    /// The record of a cell that has just ended, without figures.
-    fn record(&self, status: Status, started: Timestamp, clock: Instant) -> CellRecord {
-        let engine = self.engine;
-        let info = &engine.info;
-        let options = engine.spec.options.iter();
-        CellRecord {
-            cell: self.name(),
-            suite: self.suite.suite.name().into(),
-            engine: EngineRecord {
-                spec: engine.spec.to_string(),
-                id: info.id.clone(),
-                version: info.version.clone(),
-                device: info.device.clone(),
-                options: options
-                    .map(|(key, value)| (key.into(), value.into()))
-                    .collect(),
-            },
-            stands_in_for: self.stands_in_for.map(|failed| failed.spec.to_string()),
-            model_sha256: engine.model.artifact.sha256.clone(),
-            status,
-            started,
-            wall_s: clock.elapsed().as_secs_f64(),
-            work: None,
-            metrics: Vec::new(),
-        }
     }
 }
 

@@ -8,6 +8,7 @@ mod cells;
 pub(crate) mod conformance;
 mod interrupt;
 pub(crate) mod limits;
+mod place;
 mod process;
 pub(crate) mod progress;
 mod protocol;
