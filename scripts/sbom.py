@@ -14,9 +14,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def metadata(target):
+def built(target):
+    """Packages by id, the nodes of those that the program for `target` is made of, and its own package."""
     command = ["cargo", "metadata", "--locked", "--format-version=1", "--filter-platform", target]
-    return json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+    data = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+    packages = {package["id"]: package for package in data["packages"]}
+    nodes = {node["id"]: node for node in data["resolve"]["nodes"]}
+    root = next(p for p in packages.values() if p["name"] == "harness" and p["source"] is None)
+    return packages, {i: nodes[i] for i in reached(nodes, root["id"])}, root
 
 
 def reached(nodes, root):
@@ -61,13 +66,10 @@ def reference(package):
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    data = metadata(sys.argv[1])
-    packages = {package["id"]: package for package in data["packages"]}
-    nodes = {node["id"]: node for node in data["resolve"]["nodes"]}
-    root = next(p for p in packages.values() if p["name"] == "harness" and p["source"] is None)
+    packages, nodes, root = built(sys.argv[1])
     lock = tomllib.loads((ROOT / "Cargo.lock").read_text())
     checksums = {(p["name"], p["version"]): p.get("checksum") for p in lock["package"]}
-    ids = sorted(reached(nodes, root["id"]))
+    ids = sorted(nodes)
     program = component(root, checksums) | {"type": "application"}
     bill = {
         "bomFormat": "CycloneDX",
@@ -87,4 +89,5 @@ def main():
     print()
 
 
-main()
+if __name__ == "__main__":
+    main()
