@@ -1,12 +1,11 @@
 //! `harness init`: a first `harness.toml`, and a workflow for GitHub Actions.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::CommandFactory;
-use tempfile::NamedTempFile;
 use toml::Value;
 
 use crate::args::{Arguments, InitArguments};
@@ -57,7 +56,8 @@ pub(crate) fn init(arguments: &InitArguments) -> Result<Exit> {
 fn write(path: &Path, text: &str) -> Result<()> {
     let folder = path.parent().context("it has no folder")?;
     fs::create_dir_all(folder)?;
-    let mut file = NamedTempFile::new_in(folder)?;
+    // Made here for the permissions of any other file: temporary ones are private.
+    let mut file = tempfile::Builder::new().make_in(folder, |path| File::create_new(path))?;
     file.write_all(text.as_bytes())?;
     file.persist(path)?;
     Ok(())

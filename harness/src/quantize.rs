@@ -85,16 +85,10 @@ impl<'a> Target<'a> {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         };
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".harness-quantize-");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // What a new file gets, less the umask; scratch files are private.
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let scratch = builder
-            .tempfile_in(folder)
+        // Made here for the permissions of any other file: temporary ones are private.
+        let scratch = tempfile::Builder::new()
+            .prefix(".harness-quantize-")
+            .make_in(folder, |path| File::create_new(path))
             .with_context(|| format!("cannot write into {}", folder.display()))?;
         let abandoned = scratch.path().to_owned();
         ctrlc::set_handler(move || {

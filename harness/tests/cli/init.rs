@@ -4,7 +4,7 @@ use std::fs;
 
 use tempfile::tempdir;
 
-use crate::support::harness;
+use crate::support::{harness, permissions};
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
@@ -23,6 +23,12 @@ fn what_init_writes_is_run_and_not_replaced() {
     );
 
     let file = folder.path().join("harness.toml");
+    let plain = folder.path().join("plain");
+    fs::write(&plain, "").unwrap();
+    for made in [&file, &workflow] {
+        assert_eq!(permissions(made), permissions(&plain), "{made:?}");
+    }
+
     fs::write(&file, "suites = [\"kv\"]\n").unwrap();
     let again = harness(folder.path(), &["init"]);
     assert_eq!(again.status.code(), Some(2));

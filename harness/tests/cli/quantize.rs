@@ -9,7 +9,7 @@ use reference::gguf::{GgmlType, GgufFile, Metadata, Writer};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::text;
+use crate::support::{permissions, text};
 
 /// A folder that holds the fixture as `in.gguf`.
 fn folder() -> TempDir {
@@ -31,7 +31,9 @@ fn quantize(folder: &Path, arguments: &[&str]) -> Output {
 fn made(folder: &Path, arguments: &[&str]) -> (Output, GgufFile) {
     let output = quantize(folder, arguments);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    (output, open(&folder.join(arguments[1])))
+    let path = folder.join(arguments[1]);
+    assert_eq!(permissions(&path), permissions(&folder.join(arguments[0])));
+    (output, open(&path))
 }
 
 fn open(path: &Path) -> GgufFile {

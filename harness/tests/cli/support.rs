@@ -45,6 +45,10 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+pub(crate) fn permissions(path: &Path) -> fs::Permissions {
+    fs::metadata(path).unwrap().permissions()
+}
+
 /// The record in folder `run`.
 pub(crate) fn record(folder: &Path, run: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(folder.join(run).join("run.json")).unwrap()).unwrap()

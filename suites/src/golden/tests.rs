@@ -1,3 +1,4 @@
+use std::fs;
 use std::path::Path;
 
 use engine::{
@@ -262,12 +263,16 @@ fn a_context_too_short_is_an_error() {
 fn files_read_back() {
     let model = Scripted::new(&GAPS);
     let folder = tempfile::tempdir().unwrap();
+    let plain = folder.path().join("plain");
+    fs::write(&plain, "").unwrap();
+    let permissions = |path: &Path| fs::metadata(path).unwrap().permissions();
     for sampling in [
         "greedy",
         "temperature=0.5,min_p=0.01,seed=18446744073709551615",
     ] {
         let transcript = record(&model, sampling);
         let path = transcript.write(folder.path(), true).unwrap();
+        assert_eq!(permissions(&path), permissions(&plain));
         let read = Transcript::read(&path).unwrap();
         assert_eq!(read, [(path, transcript)]);
     }

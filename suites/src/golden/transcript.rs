@@ -400,7 +400,9 @@ impl Transcript {
     pub fn write(&self, folder: &Path, replace: bool) -> Result<PathBuf, GoldenError> {
         let path = Self::path(folder, &self.id);
         let written = || -> io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            // Made here for the permissions of any other file: temporary ones are private.
+            let mut file =
+                tempfile::Builder::new().make_in(folder, |path| fs::File::create_new(path))?;
             file.write_all(self.to_text()?.as_bytes())?;
             file.as_file().sync_all()?;
             match replace {
