@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use crate::support::{prints, refused};
+use crate::support::{ends, prints, refused, text};
 
 const TOKENIZER: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -138,5 +138,8 @@ fn weights_that_are_no_numbers_are_found() {
     write_model(work.path(), "gpt2", |number| {
         if number == 7 { f32::NAN } else { 0.0 }
     });
-    refused(work.path(), &["model", "verify", "model"], "element 7");
+    // What the file says of itself stands on standard output before.
+    let output = ends(work.path(), &["model", "verify", "model"], 2);
+    let error = text(&output.stderr);
+    assert!(error.contains("element 7"), "{error}");
 }
