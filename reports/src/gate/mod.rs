@@ -5,7 +5,7 @@
 //! run to run is judged jointly ([`stats::next_run`]): if nothing has changed, *any* figure of a
 //! run fails with a probability of alpha at most. What an engine answers does not vary, and there
 //! the level itself is the bound. Both need an excess that matters, too. What varies is held against
-//! runs at a load like its own ([`load`]).
+//! runs at a load like its own.
 
 mod family;
 mod level;
