@@ -14,6 +14,24 @@ use super::{Adjust, turns};
 use crate::{Basis, Blocks, Paired, Statistic, StoredSample};
 
 /// How a figure of one build was held against the other's.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::compare::{Method, Options, compare};
+///
+/// let base = StoredRun::open("tests/run".as_ref())?;
+/// let mut head = base.clone();
+/// for metric in &mut head.record.cells[0].metrics {
+///     metric.value = metric.value.map(|value| 1.1 * value);
+/// }
+/// // Without samples a perplexity is left with its interval; a size on disk never needed any.
+/// head.samples.clear();
+/// let rows = compare(&[base], &[head], Options::default())?.rows;
+/// let of = |name: &str| rows.iter().find(|row| row.metric.ends_with(name)).and_then(|row| row.method);
+/// assert_eq!(of(".ppl"), Some(Method::Intervals));
+/// assert_eq!(of(".bits_per_weight"), Some(Method::Exact));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {

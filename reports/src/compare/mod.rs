@@ -6,6 +6,19 @@
 //! given tokens does not, and is held against each other token by token. [`Basis`] says which of
 //! the two a figure is.
 //!
+//! ```
+//! use harness_reports::StoredRun;
+//! use harness_reports::compare::{self, Options, compare};
+//!
+//! let base = StoredRun::open("tests/run".as_ref())?;
+//! let mut head = base.clone();
+//! head.record.cells[0].metrics[4].value = Some(32.0);
+//! let comment = compare::markdown(&compare(&[base], &[head], Options::default())?);
+//! assert!(comment.starts_with("### ❌ 1 regressed, 0 improved,"));
+//! assert!(comment.contains("| 16.22 | 32 | +97.30 % |"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! [`Basis`]: crate::Basis
 
 mod adjust;
@@ -106,6 +119,17 @@ pub struct Comparison {
 }
 
 /// Which run; [`Comparison`] has those of both sides.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::compare::{Options, compare};
+///
+/// let run = [StoredRun::open("tests/run".as_ref())?];
+/// let base = compare(&run, &run, Options::default())?.base.remove(0);
+/// assert_eq!(base.folder, run[0].folder);
+/// assert_eq!(base.project.and_then(|project| project.branch).as_deref(), Some("main"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunName {
     /// Folder of the record.
@@ -193,6 +217,22 @@ pub struct Row {
 }
 
 /// What became of a figure.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::compare::{Options, Outcome, compare};
+///
+/// let base = [StoredRun::open("tests/run".as_ref())?];
+/// let outcome = |bits_per_weight: Option<f64>| {
+///     let mut head = base.clone();
+///     head[0].record.cells[0].metrics[4].value = bits_per_weight;
+///     compare(&base, &head, Options::default()).map(|comparison| comparison.rows[4].outcome)
+/// };
+/// assert_eq!(outcome(Some(16.21903734525094))?, Outcome::NoChange);
+/// assert_eq!(outcome(Some(8.5))?, Outcome::Improved);
+/// assert_eq!(outcome(Some(32.0))?, Outcome::Regressed);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {

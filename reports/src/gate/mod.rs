@@ -6,6 +6,27 @@
 //! run fails with a probability of alpha at most. What an engine answers does not vary, and there
 //! the level itself is the bound. Both need an excess that matters, too. What varies is held against
 //! runs at a load like its own.
+//!
+//! ```
+//! use harness_reports::StoredRun;
+//! use harness_reports::gate::{PastGate, hold};
+//! use harness_reports::history::History;
+//! use jiff::SignedDuration;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let url = format!("sqlite:{}", folder.path().join("history.db").display());
+//! let mut history = History::open_or_create(&url)?;
+//! let run = StoredRun::open("tests/run".as_ref())?;
+//! for night in 0..3 {
+//!     let mut record = run.record.clone();
+//!     record.provenance.started += SignedDuration::from_hours(24 * night);
+//!     // Held against those before it first, then one of them.
+//!     let held = hold(&mut history, &mut record, &PastGate::default())?;
+//!     assert_eq!((held.runs, held.failed), (night as usize, 0));
+//!     history.add(&StoredRun::of(record, run.folder.clone()))?;
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod family;
 mod level;
