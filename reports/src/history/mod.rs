@@ -4,7 +4,23 @@
 //! server that a fleet shares. Schema and statements are the same. It keeps all
 //! of a record but the raw samples, whose folder it names.
 //!
-//! [`History`] shows how it is used.
+//! ```
+//! use harness_reports::StoredRun;
+//! use harness_reports::history::{Filter, History};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let url = format!("sqlite:{}", folder.path().join("history.db").display());
+//! let mut history = History::open_or_create(&url)?;
+//! history.add(&StoredRun::open("tests/run".as_ref())?)?;
+//! drop(history);
+//!
+//! // Another process, another day.
+//! let mut history = History::open(&url)?;
+//! let run = history.runs(&Filter::default())?.remove(0);
+//! assert_eq!(run.tally.gates_failed, 2);
+//! assert_eq!(history.record(run.id)?.suites(), ["perplexity"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod add;
 mod error;
@@ -61,10 +77,40 @@ pub struct History {
 }
 
 /// A run as a history names it. It means nothing in another history.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::history::{Filter, History};
+///
+/// let folder = tempfile::tempdir()?;
+/// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+/// let mut history = History::open_or_create(&url)?;
+/// history.add(&StoredRun::open("tests/run".as_ref())?)?;
+/// // From a figure to the run that it is of.
+/// let point = history.series(&Filter::default())?.remove(0).points.remove(0);
+/// let runs = history.runs(&Filter::default())?;
+/// assert!(runs.iter().any(|run| run.id == point.run && run.tally.gates_failed == 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(i64);
 
-/// What became of a run that was to be added; [`History::add`] has an example.
+/// What became of a run that was to be added.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::history::{Added, History};
+///
+/// let folder = tempfile::tempdir()?;
+/// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+/// let mut history = History::open_or_create(&url)?;
+/// let run = StoredRun::open("tests/run".as_ref())?;
+/// // A run is known by its content, wherever its folder is.
+/// let moved = StoredRun::of(run.record.clone(), "elsewhere".into());
+/// let added = [history.add(&run)?, history.add(&moved)?];
+/// assert_eq!(added, [Added::Stored, Added::AlreadyThere]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
     /// It is in the history now, durably.
@@ -122,6 +168,21 @@ pub struct Run {
 
 /// What the points of a series have in common. Figures whose keys differ must
 /// not be compared as if only time had passed between them.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::history::{Filter, History, SeriesKey};
+///
+/// let folder = tempfile::tempdir()?;
+/// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+/// let mut history = History::open_or_create(&url)?;
+/// history.add(&StoredRun::open("tests/run".as_ref())?)?;
+/// let filter = Filter { metric: Some("*.ppl".into()), ..Filter::default() };
+/// let [f16, q4_0] = &history.series(&filter)?[..] else { return Err("two engines ran".into()) };
+/// let engine = "reference:weights=q4_0".to_owned();
+/// assert_eq!(q4_0.key, SeriesKey { engine, ..f16.key.clone() });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesKey {
     /// `suite.case.metric`.
@@ -177,6 +238,21 @@ pub struct Series {
 }
 
 /// A figure of a run.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::history::{Filter, History};
+///
+/// let folder = tempfile::tempdir()?;
+/// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+/// let mut history = History::open_or_create(&url)?;
+/// history.add(&StoredRun::open("tests/run".as_ref())?)?;
+/// let filter = Filter { metric: Some("*.ppl".into()), ..Filter::default() };
+/// let point = history.series(&filter)?.remove(0).points.remove(0);
+/// assert_eq!(point.n, 28);
+/// assert!(point.ci_low < point.value && point.value < point.ci_high);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
     /// The run.
@@ -341,10 +417,25 @@ impl History {
             .reading(|store| query::states_at_start(store, filter))
     }
 
-    /// The series that `filter` admits, by key; [`Series`] has an example.
+    /// The series that `filter` admits, by key.
     ///
     /// # Errors
     /// When the database refuses.
+    ///
+    /// ```
+    /// use harness_reports::StoredRun;
+    /// use harness_reports::history::{Filter, History};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+    /// let mut history = History::open_or_create(&url)?;
+    /// history.add(&StoredRun::open("tests/run".as_ref())?)?;
+    /// // The id of an engine stands for all its specs.
+    /// let of = |engine: &str| Filter { engine: Some(engine.into()), ..Filter::default() };
+    /// assert_eq!(history.series(&of("reference"))?.len(), 5 + 27);
+    /// assert_eq!(history.series(&of("reference:weights=q4_0"))?.len(), 27);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn series(&mut self, filter: &Filter) -> Result<Vec<Series>, HistoryError> {
         let mut all = Vec::new();
         self.each_series(filter, |series| all.push(series))?;

@@ -72,7 +72,23 @@ const FIRST_POINTS: usize = 15;
 /// Columns of JSON, which a later version may write with more members.
 const OPEN: [&str; 5] = ["provenance", "options", "status", "work", "basis"];
 
-/// What became of an import; [`History::import`](super::History::import) has an example.
+/// What became of an import.
+///
+/// ```
+/// use harness_reports::StoredRun;
+/// use harness_reports::history::History;
+///
+/// let folder = tempfile::tempdir()?;
+/// let url = format!("sqlite:{}", folder.path().join("history.db").display());
+/// let mut history = History::open_or_create(&url)?;
+/// history.add(&StoredRun::open("tests/run".as_ref())?)?;
+/// let export = folder.path().join("export");
+/// history.export(&export)?;
+/// // What a history has written itself is no news to it.
+/// let imported = history.import(&export)?;
+/// assert_eq!((imported.stored, imported.already_there), (0, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
     /// Runs that are new.
