@@ -25,6 +25,25 @@ pub struct Axis {
 }
 
 /// How values map to places.
+///
+/// ```
+/// use harness_reports::plot::{Axis, Plot, Point, Scale, Series, Style};
+///
+/// let shows_zero = |scale| {
+///     let points = vec![Point::new(0.0, 20.0), Point::new(1.0, 97.0)];
+///     let plot = Plot {
+///         title: "Decoding".into(),
+///         x: Axis::new("engine", ""),
+///         y: Axis::new("decode", "tok/s").scaled(scale),
+///         series: vec![Series { name: "tg128".into(), style: Style::Dots, points }],
+///         marks: Vec::new(),
+///         levels: Vec::new(),
+///     };
+///     plot.draw().svg.contains("\n0\n</text>")
+/// };
+/// let scales = [Scale::FromZero, Scale::Linear, Scale::Log];
+/// assert_eq!(scales.map(shows_zero), [true, false, false]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
     /// Evenly.
@@ -39,6 +58,12 @@ pub enum Scale {
 
 impl Axis {
     /// An axis that maps evenly.
+    ///
+    /// ```
+    /// use harness_reports::plot::{Axis, Scale};
+    ///
+    /// assert_eq!(Axis::new("layer", "").scale, Scale::Linear);
+    /// ```
     #[must_use]
     pub fn new(label: &str, unit: &str) -> Self {
         Self {
@@ -49,6 +74,13 @@ impl Axis {
     }
 
     /// The same with another scale.
+    ///
+    /// ```
+    /// use harness_reports::plot::{Axis, Scale};
+    ///
+    /// let when = Axis::new("started", "").scaled(Scale::Time);
+    /// assert_eq!((when.label.as_str(), when.scale), ("started", Scale::Time));
+    /// ```
     #[must_use]
     pub fn scaled(self, scale: Scale) -> Self {
         Self { scale, ..self }

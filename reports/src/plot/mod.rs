@@ -3,6 +3,25 @@
 //! A [`Plot`] is data and words; [`Plot::draw`] makes a picture of it. Colours are those of
 //! Okabe and Ito (2008), and every series has a marker of its own besides. Ink and grid follow
 //! `prefers-color-scheme`.
+//!
+//! ```
+//! use harness_reports::plot::{Axis, Plot, Point, Series, Style};
+//!
+//! let plot = Plot {
+//!     title: "Decoding".into(),
+//!     x: Axis::new("context", "tokens"),
+//!     y: Axis::new("decode", "tok/s"),
+//!     series: vec![Series {
+//!         name: "llama.cpp".into(),
+//!         style: Style::Line,
+//!         points: vec![Point::new(512.0, 41.0), Point::new(4096.0, 33.0)],
+//!     }],
+//!     marks: Vec::new(),
+//!     levels: Vec::new(),
+//! };
+//! let svg = plot.draw().svg;
+//! assert!(svg.starts_with("<svg") && svg.contains("context"));
+//! ```
 
 mod axis;
 mod draw;
@@ -61,6 +80,27 @@ pub struct Plot {
 }
 
 /// Points that belong together.
+///
+/// ```
+/// use harness_reports::plot::{Axis, Plot, Point, Series, Style};
+///
+/// let series = |name: &str, ms: [f64; 2]| Series {
+///     name: name.into(),
+///     style: Style::Line,
+///     points: vec![Point::new(1.0, ms[0]), Point::new(2.0, ms[1])],
+/// };
+/// let plot = Plot {
+///     title: "Time between tokens".into(),
+///     x: Axis::new("night", ""),
+///     y: Axis::new("itl_p50", "ms"),
+///     series: vec![series("f16", [8.1, 8.2]), series("q4_0", [3.0, 3.1])],
+///     marks: Vec::new(),
+///     levels: Vec::new(),
+/// };
+/// let svg = plot.draw().svg;
+/// // The legend.
+/// assert!(svg.contains("f16") && svg.contains("q4_0"));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
     /// Name in the legend.
@@ -72,6 +112,25 @@ pub struct Series {
 }
 
 /// How points are drawn.
+///
+/// ```
+/// use harness_reports::plot::{Axis, Plot, Point, Series, Style};
+///
+/// let lines = |style| {
+///     let points = vec![Point::new(1.0, 8.1), Point::new(2.0, 9.4)];
+///     let plot = Plot {
+///         title: "Time between tokens".into(),
+///         x: Axis::new("night", ""),
+///         y: Axis::new("itl_p50", "ms"),
+///         series: vec![Series { name: "reference".into(), style, points }],
+///         marks: Vec::new(),
+///         levels: Vec::new(),
+///     };
+///     plot.draw().svg.matches("<polyline").count()
+/// };
+/// assert!(lines(Style::Dots) < lines(Style::Line));
+/// assert!(lines(Style::Line) < lines(Style::Dashes));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// A line, with markers if there are few points.
@@ -104,6 +163,13 @@ pub struct Point {
 
 impl Point {
     /// A point of which there is no more to say.
+    ///
+    /// ```
+    /// use harness_reports::plot::Point;
+    ///
+    /// let point = Point::new(12.0, 8.1);
+    /// assert!(point.interval.is_none() && point.note.is_empty());
+    /// ```
     #[must_use]
     pub fn new(x: f64, y: f64) -> Self {
         Self {
@@ -116,6 +182,25 @@ impl Point {
 }
 
 /// A change: where it is thought to be, and where it may be.
+///
+/// ```
+/// use harness_reports::plot::{Axis, Mark, Plot, Point, Series, Style};
+///
+/// let itl_ms = [(1.0, 8.1), (2.0, 8.1), (3.0, 9.4), (4.0, 9.4)];
+/// let plot = Plot {
+///     title: "Time between tokens".into(),
+///     x: Axis::new("night", ""),
+///     y: Axis::new("itl_p50", "ms"),
+///     series: vec![Series {
+///         name: "reference".into(),
+///         style: Style::Line,
+///         points: itl_ms.map(|(night, ms)| Point::new(night, ms)).into(),
+///     }],
+///     marks: vec![Mark { at: 3.0, bracket: (2.0, 3.0), label: "+16 %".into() }],
+///     levels: Vec::new(),
+/// };
+/// assert!(plot.draw().svg.contains("+16 %"));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mark {
     /// The first abscissa after it.
@@ -127,6 +212,28 @@ pub struct Mark {
 }
 
 /// A line from left to right.
+///
+/// ```
+/// use harness_reports::plot::{Axis, Level, Plot, Point, Series, Style};
+///
+/// let lines = |levels| {
+///     let plot = Plot {
+///         title: "Time between tokens".into(),
+///         x: Axis::new("night", ""),
+///         y: Axis::new("itl_p50", "ms"),
+///         series: vec![Series {
+///             name: "reference".into(),
+///             style: Style::Dots,
+///             points: vec![Point::new(1.0, 8.0), Point::new(2.0, 8.2)],
+///         }],
+///         marks: Vec::new(),
+///         levels,
+///     };
+///     plot.draw().svg.matches("<polyline").count()
+/// };
+/// let mean = Level { from: 1.0, to: 2.0, value: 8.1 };
+/// assert_eq!(lines(vec![mean]), lines(Vec::new()) + 1);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Level {
     /// Where it begins.
@@ -138,6 +245,28 @@ pub struct Level {
 }
 
 /// A picture.
+///
+/// ```
+/// use harness_reports::plot::{Axis, Plot, Point, Series, Style};
+///
+/// let plot = Plot {
+///     title: "Time between tokens".into(),
+///     x: Axis::new("night", ""),
+///     y: Axis::new("itl_p50", "ns"),
+///     series: vec![Series {
+///         name: "reference".into(),
+///         style: Style::Dots,
+///         points: vec![Point { note: "run 12".into(), ..Point::new(12.0, 8.1e6) }],
+///     }],
+///     marks: Vec::new(),
+///     levels: Vec::new(),
+/// };
+/// let drawing = plot.draw();
+/// assert!(drawing.svg.starts_with("<svg") && drawing.svg.ends_with("</svg>\n"));
+/// let hover: serde_json::Value = serde_json::from_str(&drawing.hover)?;
+/// assert_eq!(hover[0]["points"][0][2], "8.100 ms · run 12");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawing {
     /// An `<svg>` element that scales to the width it is given.
