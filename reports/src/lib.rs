@@ -6,6 +6,16 @@
 //! shows it as text, [`site`] as pages with plots. [`history`] keeps those of many
 //! runs, [`compare`] tells what changed from some runs to others,
 //! [`import`] makes records of what other benchmark programs measured.
+//!
+//! ```
+//! use harness_reports::{StoredRun, render};
+//!
+//! let run = StoredRun::open("tests/run".as_ref())?;
+//! assert_eq!((run.record.suites(), run.record.tally().gates_failed), (vec!["perplexity"], 2));
+//! assert_eq!(run.samples["perplexity/reference"].len(), 61);
+//! assert!(render::markdown(&run.record).starts_with("### perplexity against `reference`"));
+//! # Ok::<(), harness_reports::ReadError>(())
+//! ```
 
 pub mod compare;
 mod digest;

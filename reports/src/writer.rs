@@ -216,10 +216,24 @@ impl RunWriter {
         Ok((this, run))
     }
 
-    /// Adds a finished cell and its samples; [`RunWriter`] and [`SampleRow`] have examples.
+    /// Adds a finished cell and its samples.
     ///
     /// # Errors
     /// [`RecordError::Io`] when the disk refuses.
+    ///
+    /// ```
+    /// use harness_reports::{RunRecord, RunWriter, StoredRun};
+    ///
+    /// let mut run = StoredRun::open("tests/run".as_ref())?;
+    /// let cell = run.record.cells.remove(0);
+    /// let samples = &run.samples[&cell.cell];
+    /// let rows: Vec<_> = samples.iter().map(|sample| sample.row(&cell)).collect();
+    /// let folder = tempfile::tempdir()?;
+    /// let head = RunRecord { cells: Vec::new(), ..run.record };
+    /// RunWriter::create(folder.path(), head)?.finish_cell(cell.clone(), &rows)?;
+    /// assert_eq!(StoredRun::open(folder.path())?.samples[&cell.cell], *samples);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn finish_cell(
         &mut self,
         cell: CellRecord,
@@ -262,6 +276,16 @@ impl RunWriter {
     }
 
     /// The record so far.
+    ///
+    /// ```
+    /// use harness_reports::{RunWriter, StoredRun};
+    ///
+    /// let record = StoredRun::open("tests/run".as_ref())?.record;
+    /// let folder = tempfile::tempdir()?;
+    /// let writer = RunWriter::create(folder.path(), record)?;
+    /// assert_eq!(writer.record().tally().gates_failed, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn record(&self) -> &RunRecord {
         &self.record

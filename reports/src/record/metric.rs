@@ -109,6 +109,20 @@ pub struct Paired {
 }
 
 /// How a figure is computed from its samples.
+///
+/// ```
+/// use harness_reports::{Basis, Metric, Statistic, StoredRun};
+///
+/// let cell = &StoredRun::open("tests/run".as_ref())?.record.cells[0];
+/// let statistic = |metric: &Metric| match &metric.basis {
+///     Some(Basis::Paired(paired)) => Some((paired.samples.clone(), paired.statistic)),
+///     _ => None,
+/// };
+/// // A perplexity and its bits per token are two views of the same samples.
+/// assert_eq!(statistic(&cell.metrics[0]), Some(("nll".into(), Statistic::ExpMean)));
+/// assert_eq!(statistic(&cell.metrics[2]), Some(("nll".into(), Statistic::Mean)));
+/// # Ok::<(), harness_reports::ReadError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Statistic {
@@ -146,6 +160,17 @@ pub enum Blocks {
 }
 
 /// Which direction of a figure is good.
+///
+/// ```
+/// use harness_reports::{Better, StoredRun};
+///
+/// let cell = &StoredRun::open("tests/run".as_ref())?.record.cells[1];
+/// let of = |name: &str| cell.metrics.iter().find(|metric| metric.name.ends_with(name)).map(|m| m.better);
+/// assert_eq!(of(".kld_mean"), Some(Better::Lower));
+/// assert_eq!(of(".same_top"), Some(Better::Higher));
+/// assert_eq!(of(".delta_p_mean"), Some(Better::Equal));
+/// # Ok::<(), harness_reports::ReadError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Better {
@@ -158,6 +183,15 @@ pub enum Better {
 }
 
 /// What came of holding a figure against its gate.
+///
+/// ```
+/// use harness_reports::{StoredRun, Verdict};
+///
+/// let cell = &StoredRun::open("tests/run".as_ref())?.record.cells[1];
+/// let count = |verdict| cell.metrics.iter().filter(|metric| metric.verdict == verdict).count();
+/// assert_eq!([Verdict::Pass, Verdict::Fail, Verdict::Skip, Verdict::Info].map(count), [1, 2, 0, 24]);
+/// # Ok::<(), harness_reports::ReadError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {

@@ -85,6 +85,23 @@ pub struct PlanRecord {
 }
 
 /// Where one of several merged runs comes from.
+///
+/// ```
+/// use harness_reports::{ShardRecord, StoredRun};
+///
+/// // As `harness merge` enters a run that was started with `--shard 1/2`.
+/// let provenance = StoredRun::open("tests/run".as_ref())?.record.provenance;
+/// let shard = ShardRecord {
+///     shard: "1/2".into(),
+///     command_line: provenance.command_line,
+///     machine: provenance.machine,
+///     started: provenance.started,
+///     ended: provenance.ended,
+/// };
+/// let json = serde_json::to_value(&shard)?;
+/// assert_eq!((&json["shard"], &json["command_line"][0]), (&"1/2".into(), &"harness".into()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShardRecord {
     /// `I/N`.
