@@ -3,6 +3,18 @@
 //! `benchmark.json` names it (`BenchmarkId` in criterion's `report.rs`), `sample.json` holds what the clock
 //! said (`SavedSample` in its `lib.rs`): how many iterations each sample took, and how many nanoseconds all of
 //! them together. Estimates are not read; they are made anew from the samples.
+//!
+//! ```
+//! use std::fs::read_to_string;
+//!
+//! use harness_reports::import::criterion::{benchmark, timing};
+//!
+//! let folder = "../harness/tests/vectors/benchmarks/criterion/tokens/bare/new";
+//! let named = benchmark(&read_to_string(format!("{folder}/benchmark.json"))?)?;
+//! let timing = timing(named, &read_to_string(format!("{folder}/sample.json"))?)?;
+//! assert_eq!((timing.id.as_str(), timing.wall_ns().len()), ("tokens/bare", 10));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use serde::Deserialize;
 

@@ -1,5 +1,17 @@
 //! Results of benchmarks of functions, as criterion and gungraun leave them, as cells of a record: so that
 //! they stand in one history and one report with what suites measure.
+//!
+//! ```
+//! use harness_reports::Basis;
+//! use harness_reports::import::{Results, Tool};
+//!
+//! let folder = "../harness/tests/vectors/benchmarks/gungraun".as_ref();
+//! let cell = Results::read(Tool::Gungraun, folder)?.cell;
+//! let mut counts = cell.metrics.iter().filter(|metric| metric.basis == Some(Basis::Exact));
+//! // Instructions are counted, not timed: any difference is a change.
+//! assert!(counts.any(|metric| metric.name.ends_with(".instructions")));
+//! # Ok::<(), harness_reports::import::ImportError>(())
+//! ```
 
 pub mod criterion;
 mod gungraun;
@@ -42,6 +54,15 @@ pub enum Tool {
 
 impl Tool {
     /// Name of the suite that its results become.
+    ///
+    /// ```
+    /// use harness_reports::import::{Results, Tool};
+    ///
+    /// let folder = "../harness/tests/vectors/benchmarks/criterion".as_ref();
+    /// let cell = Results::read(Tool::Criterion, folder)?.cell;
+    /// assert_eq!(cell.suite, Tool::Criterion.name());
+    /// # Ok::<(), harness_reports::import::ImportError>(())
+    /// ```
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
