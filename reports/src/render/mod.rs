@@ -1,4 +1,16 @@
 //! A record as text: for people, for spreadsheets, for CI systems.
+//!
+//! ```
+//! use harness_reports::{StoredRun, render};
+//!
+//! let record = StoredRun::open("tests/run".as_ref())?.record;
+//! // Two gates failed, whoever reads it.
+//! assert_eq!(render::table(&record, render::Style::default()).matches("FAIL  ").count(), 2);
+//! assert_eq!(render::markdown(&record).matches("- **fail** ").count(), 2);
+//! assert_eq!(render::csv(&record)?.matches(",fail,").count(), 2);
+//! assert_eq!(render::junit(&record)?.matches("<failure").count(), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod csv;
 pub(crate) mod grid;

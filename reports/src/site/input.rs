@@ -27,9 +27,27 @@ pub type Samples = HashMap<String, Vec<StoredSample>>;
 /// ```
 pub trait Source {
     /// The runs, by their start.
+    ///
+    /// ```
+    /// use harness_reports::site::{RunFolders, Source};
+    ///
+    /// // One run is one, however often its folder is named.
+    /// let source = RunFolders::open(&["tests/run".into(), "tests".into()])?;
+    /// assert_eq!(source.runs().len(), 1);
+    /// # Ok::<(), harness_reports::site::SiteError>(())
+    /// ```
     fn runs(&self) -> &[RunHead];
 
     /// What a reader should know of the input, such as records that were left out.
+    ///
+    /// ```
+    /// use harness_reports::site::{RunFolders, Source};
+    ///
+    /// let source = RunFolders::open(&["tests/run".into()])?;
+    /// // All records could be read.
+    /// assert!(source.notes().is_empty());
+    /// # Ok::<(), harness_reports::site::SiteError>(())
+    /// ```
     fn notes(&self) -> &[String] {
         &[]
     }
@@ -38,6 +56,15 @@ pub trait Source {
     ///
     /// # Errors
     /// [`SiteError`] when they cannot be read.
+    ///
+    /// ```
+    /// use harness_reports::site::{RunFolders, Source};
+    ///
+    /// let mut source = RunFolders::open(&["tests/run".into()])?;
+    /// assert_eq!(source.trends()?.len(), 5 + 27);
+    /// assert!(source.trends()?.is_empty());
+    /// # Ok::<(), harness_reports::site::SiteError>(())
+    /// ```
     fn trends(&mut self) -> Result<Vec<Trend>, SiteError>;
 
     /// The record of a run, by its place in [`Source::runs`], and its samples by cell as far as
@@ -45,6 +72,15 @@ pub trait Source {
     ///
     /// # Errors
     /// [`SiteError`] when it cannot be read.
+    ///
+    /// ```
+    /// use harness_reports::site::{RunFolders, Source};
+    ///
+    /// let mut source = RunFolders::open(&["tests/run".into()])?;
+    /// let (record, samples) = source.record(0)?;
+    /// assert_eq!(samples[&record.cells[0].cell].len(), 61);
+    /// # Ok::<(), harness_reports::site::SiteError>(())
+    /// ```
     fn record(&mut self, run: usize) -> Result<(RunRecord, Samples), SiteError>;
 }
 
@@ -109,6 +145,17 @@ impl RunHead {
 }
 
 /// What the points of a trend have in common. Figures whose keys differ are not compared.
+///
+/// ```
+/// use harness_reports::site::{RunFolders, Source, Trend};
+///
+/// let trends = RunFolders::open(&["tests/run".into()])?.trends()?;
+/// let perplexity = |trend: &&Trend| trend.key.metric.ends_with(".ppl");
+/// let keys: Vec<_> = trends.iter().filter(perplexity).map(|trend| &trend.key).collect();
+/// assert_eq!((&keys[0].machine, &keys[0].settings), (&keys[1].machine, &keys[1].settings));
+/// assert_ne!(keys[0].engine, keys[1].engine);
+/// # Ok::<(), harness_reports::site::SiteError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TrendKey {
     /// `suite.case.metric`.
@@ -154,6 +201,15 @@ pub struct Trend {
 }
 
 /// A figure of a run.
+///
+/// ```
+/// use harness_reports::site::{RunFolders, Source};
+///
+/// let mut source = RunFolders::open(&["tests/run".into()])?;
+/// let point = source.trends()?[0].points[0];
+/// assert_eq!(source.runs()[point.run].name, "run");
+/// # Ok::<(), harness_reports::site::SiteError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrendPoint {
     /// Place of the run in [`Source::runs`].

@@ -4,6 +4,20 @@
 //! stands alone: its style, its script and its plots are inside. Figures are held in memory once,
 //! 40 bytes each, because how sure one change is depends on all series; pages are made and
 //! written one by one on every core.
+//!
+//! ```
+//! use harness_reports::site::{self, RunFolders};
+//! use jiff::Timestamp;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let out = folder.path().join("site");
+//! site::write(&mut RunFolders::open(&["tests/run".into()])?, &out, Timestamp::now())?;
+//! for page in ["index.html", "metrics.html", "engines.html", "speed.html"] {
+//!     let page = std::fs::read_to_string(out.join(page))?;
+//!     assert!(page.contains("<style>") && !page.contains("src="));
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod changes;
 mod curves;
@@ -89,6 +103,18 @@ pub enum SiteError {
 }
 
 /// What was written.
+///
+/// ```
+/// use harness_reports::site::{self, RunFolders};
+/// use jiff::Timestamp;
+///
+/// let folder = tempfile::tempdir()?;
+/// let mut source = RunFolders::open(&["tests/run".into()])?;
+/// let written = site::write(&mut source, &folder.path().join("site"), Timestamp::now())?;
+/// // Two engines share a page of each metric, and one run is no change.
+/// assert_eq!((written.metrics, written.points, written.changes), (27, 5 + 27, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
     /// Runs the report knows of.
