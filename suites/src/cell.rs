@@ -204,12 +204,28 @@ impl Shard {
     }
 
     /// Which one, from zero.
+    ///
+    /// ```
+    /// use harness_suites::Shard;
+    ///
+    /// // People count from one.
+    /// assert_eq!("1/4".parse::<Shard>()?.index(), 0);
+    /// # Ok::<(), String>(())
+    /// ```
     #[must_use]
     pub fn index(self) -> usize {
         self.index
     }
 
     /// How many there are.
+    ///
+    /// ```
+    /// use harness_suites::Shard;
+    ///
+    /// assert_eq!("1/4".parse::<Shard>()?.count(), 4);
+    /// assert_eq!(Shard::WHOLE.count(), 1);
+    /// # Ok::<(), String>(())
+    /// ```
     #[must_use]
     pub fn count(self) -> usize {
         self.count
@@ -239,6 +255,15 @@ impl fmt::Display for Shard {
 }
 
 /// Part an engine plays in a run.
+///
+/// ```
+/// use harness_suites::Role;
+///
+/// // As records have it.
+/// let role: Role = serde_json::from_str(r#""candidate""#)?;
+/// assert_eq!(role, Role::Candidate);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {

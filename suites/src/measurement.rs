@@ -61,12 +61,37 @@ pub struct Series(BTreeMap<(String, String), Vec<(u64, f64)>>);
 
 impl Series {
     /// Appends an observation.
+    ///
+    /// ```
+    /// use harness_suites::Series;
+    ///
+    /// let mut series = Series::default();
+    /// series.push("decode", "itl_ns", 1, 8.1e6);
+    /// series.push("decode", "itl_ns", 0, 7.9e6);
+    /// // In the order they were made, whatever their index.
+    /// assert_eq!(series.of("decode", "itl_ns"), [(1, 8.1e6), (0, 7.9e6)]);
+    /// ```
     pub fn push(&mut self, case: &str, metric: &str, index: u64, value: f64) {
         let key = (case.to_owned(), metric.to_owned());
         self.0.entry(key).or_default().push((index, value));
     }
 
     /// Indices and values of one metric; none if it was never observed.
+    ///
+    /// ```
+    /// use harness_suites::{Sample, Series};
+    ///
+    /// let sample = |index, value| Sample {
+    ///     case: "all".into(),
+    ///     metric: "correct".into(),
+    ///     unit: "1".into(),
+    ///     index,
+    ///     value,
+    /// };
+    /// let series: Series = [sample(0, 1.0), sample(1, 0.0)].into_iter().collect();
+    /// let right = series.of("all", "correct").iter().filter(|(_, value)| *value == 1.0);
+    /// assert_eq!(right.count(), 1);
+    /// ```
     #[must_use]
     pub fn of(&self, case: &str, metric: &str) -> &[(u64, f64)] {
         let key = (case.to_owned(), metric.to_owned());
@@ -74,6 +99,16 @@ impl Series {
     }
 
     /// Names of the cases, each once, in alphabetical order.
+    ///
+    /// ```
+    /// use harness_suites::Series;
+    ///
+    /// let mut series = Series::default();
+    /// for (case, metric) in [("prompt_64", "ttft_ns"), ("decode", "itl_ns"), ("decode", "ttft_ns")] {
+    ///     series.push(case, metric, 0, 1.0);
+    /// }
+    /// assert_eq!(series.cases().collect::<Vec<_>>(), ["decode", "prompt_64"]);
+    /// ```
     pub fn cases(&self) -> impl Iterator<Item = &str> {
         let mut last = None;
         self.0.keys().filter_map(move |(case, _)| {
@@ -143,6 +178,17 @@ pub struct Measurement {
 }
 
 /// What a figure rests on, as far as it matters for a comparison of runs.
+///
+/// ```
+/// use harness_suites::{Basis, find};
+///
+/// // Whether one run before and one after a change can tell that it changed something.
+/// let one_run_tells = |basis: &Basis| matches!(basis, Basis::Exact | Basis::Paired(_));
+/// assert!(one_run_tells(&Basis::Exact));
+/// let timed = find("latency").and_then(|suite| suite.basis()).ok_or("no basis")?;
+/// assert!(!one_run_tells(&timed));
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
@@ -186,6 +232,22 @@ pub struct Paired {
 }
 
 /// How a figure is computed from its samples.
+///
+/// ```
+/// use harness_suites::Statistic;
+///
+/// let of = |statistic, samples: &[f64]| {
+///     let mean = samples.iter().sum::<f64>() / samples.len() as f64;
+///     match statistic {
+///         Statistic::ExpMean => mean.exp(),
+///         Statistic::Mean | Statistic::Share => mean,
+///     }
+/// };
+/// // Tokens that had one chance in two and in eight are as hard as one in four.
+/// let nll = [2.0_f64.ln(), 8.0_f64.ln()];
+/// assert!((of(Statistic::ExpMean, &nll) - 4.0).abs() < 1e-12);
+/// assert_eq!(of(Statistic::Share, &[1.0, 0.0, 1.0, 1.0]), 0.75);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Statistic {
@@ -198,6 +260,19 @@ pub enum Statistic {
 }
 
 /// Stretches of a series whose samples depend on each other.
+///
+/// ```
+/// use harness_suites::Blocks;
+///
+/// let together = |blocks: &Blocks, starts: &[u64], a: u64, b: u64| match blocks {
+///     Blocks::Length(length) => a / length == b / length,
+///     Blocks::StartOf(_) => !starts.iter().any(|&start| a.min(b) < start && start <= a.max(b)),
+/// };
+/// assert!(together(&Blocks::Length(64), &[], 0, 63));
+/// assert!(!together(&Blocks::Length(64), &[], 63, 64));
+/// // Windows of a text need not be equally long.
+/// assert!(together(&Blocks::StartOf("text_bytes".into()), &[0, 100], 63, 64));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Blocks {
@@ -209,6 +284,16 @@ pub enum Blocks {
 
 impl Measurement {
     /// A figure without interval or gate that does not make headlines.
+    ///
+    /// ```
+    /// use harness_suites::{Better, Measurement};
+    ///
+    /// let size = Measurement::new("weights", "size_bytes", "bytes", Better::Lower, 4.2e6, 1);
+    /// assert!(size.interval.is_none() && size.gate.is_none() && !size.headline);
+    /// // The same figure for a table that fits a terminal.
+    /// let shown = Measurement { headline: true, ..size };
+    /// assert_eq!((&*shown.metric, shown.value), ("size_bytes", 4.2e6));
+    /// ```
     pub fn new(
         case: impl Into<Label>,
         metric: impl Into<Label>,
@@ -269,6 +354,18 @@ impl Measurement {
 }
 
 /// Which direction of a figure is good.
+///
+/// ```
+/// use harness_suites::Better;
+///
+/// let worse = |better, before: f64, after: f64| match better {
+///     Better::Lower => after > before,
+///     Better::Higher => after < before,
+///     Better::Equal => after != before,
+/// };
+/// assert!(worse(Better::Lower, 8.1, 9.4)); // Milliseconds a token.
+/// assert!(!worse(Better::Higher, 0.61, 0.64)); // Questions answered rightly.
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Better {
@@ -300,6 +397,13 @@ pub struct Gate {
 }
 
 /// How a figure is held against a bound.
+///
+/// ```
+/// use harness_suites::Comparison::{AtLeast, AtMost, Exactly};
+///
+/// let signs = [AtMost, AtLeast, Exactly].map(|comparison| comparison.to_string());
+/// assert_eq!(signs, ["<=", ">=", "=="]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Comparison {

@@ -93,6 +93,16 @@ pub enum SettingError {
 
 impl Settings {
     /// Sets `key`.
+    ///
+    /// ```
+    /// use harness_suites::Settings;
+    ///
+    /// let mut settings = Settings::default();
+    /// settings.set("ctx", "512");
+    /// // The last word counts: the command line's over the file's.
+    /// settings.set("ctx", "64");
+    /// assert_eq!(settings.iter().collect::<Vec<_>>(), [("ctx", "64")]);
+    /// ```
     pub fn set(&mut self, key: impl Into<String>, value: impl Into<String>) {
         self.0.insert(key.into(), value.into());
     }
@@ -164,6 +174,16 @@ impl Settings {
     }
 
     /// Keys and values in alphabetical order.
+    ///
+    /// ```
+    /// use harness_suites::Settings;
+    ///
+    /// let mut settings = Settings::default();
+    /// settings.set("windows", "6");
+    /// settings.set("ctx", "64");
+    /// let given: Vec<String> = settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    /// assert_eq!(given, ["ctx=64", "windows=6"]);
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
@@ -171,6 +191,19 @@ impl Settings {
     }
 
     /// The value of `setting`, given or default.
+    ///
+    /// ```
+    /// use harness_suites::{Settings, find};
+    ///
+    /// let suite = find("golden").ok_or("no such suite")?;
+    /// let mut known = suite.settings().iter();
+    /// let sampling = known.find(|setting| setting.key == "sampling").ok_or("no such setting")?;
+    /// let mut settings = Settings::default();
+    /// assert_eq!(settings.text(sampling), "greedy");
+    /// settings.set("sampling", "temperature=0.8,seed=1");
+    /// assert_eq!(settings.text(sampling), "temperature=0.8,seed=1");
+    /// # Ok::<(), &str>(())
+    /// ```
     #[must_use]
     pub fn text(&self, setting: &Setting) -> &str {
         self.0
