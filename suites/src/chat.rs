@@ -9,6 +9,21 @@
 //! Templates come with models and are not trusted: they see the chat and nothing
 //! else, and stop after five million instructions. That bounds their time; what they
 //! build in the meantime is bounded by the process's memory alone.
+//!
+//! ```
+//! use harness_suites::chat::Message;
+//!
+//! let chat = r#"[
+//!     {"role": "system", "content": "Answer in one word."},
+//!     {"role": "user", "content": "Who killed Banquo?"}
+//! ]"#;
+//! let chat: Vec<Message> = serde_json::from_str(chat)?;
+//! assert_eq!(chat[1].content, "Who killed Banquo?");
+//! // Whatever a template would not be shown is refused.
+//! let named = r#"{"role": "user", "name": "Ross", "content": "Who?"}"#;
+//! assert!(serde_json::from_str::<Message>(named).is_err());
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 use engine::{ChatTemplate, TokenId, Tokenizer, TokenizerError};
 use jiff::civil::Date;

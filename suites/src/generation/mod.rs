@@ -2,6 +2,23 @@
 //!
 //! What is chosen depends on logits, [`Sampling`] and nothing else: the same
 //! logits give the same tokens on every platform.
+//!
+//! ```
+//! use harness_suites::generation::{Sampler, Sampling, TextStream};
+//!
+//! let vocabulary: [&[u8]; 3] = [b"Out, ", b"out", b"!\n"];
+//! let stops = ["\n".to_owned()];
+//! let mut sampler = Sampler::new(&Sampling::default());
+//! let mut stream = TextStream::new(&stops);
+//! let mut text = String::new();
+//! let mut stopped = None;
+//! // What an engine would answer with.
+//! for logits in [[2.0, 1.0, 0.0], [0.5, 1.5, 1.0], [0.0, 0.1, 3.0]] {
+//!     let token = sampler.choose(&logits).token;
+//!     stopped = stream.push(vocabulary[token as usize], &mut |piece| text += piece);
+//! }
+//! assert_eq!((&*text, stopped), ("Out, out!", Some("\n")));
+//! ```
 
 mod margin;
 mod sampling;
@@ -91,7 +108,31 @@ impl Stop {
     }
 }
 
-/// One chosen token; [`generate`] has an example.
+/// One chosen token.
+///
+/// ```
+/// use engine::{Engine, EngineOptions, ModelArtifact};
+/// use harness_suites::generation::{Request, Sampling, Stop, generate};
+/// use reference::{Reference, Source, tokenizer};
+///
+/// let artifact = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let tokenizer = tokenizer::open(&Source::open(&artifact)?)?;
+/// let model = Reference.open(&artifact, &EngineOptions::default())?;
+/// let request = Request {
+///     prompt: &[0, 368, 1293],
+///     sampling: &"temperature=1.5,seed=2".parse::<Sampling>()?,
+///     stop: &Stop::default(),
+///     max_tokens: 8,
+///     top: 1,
+/// };
+/// let mut session = model.session()?;
+/// let text = generate(&mut *session, model.config(), &*tokenizer, &request, &mut |_| {})?;
+/// // Where it was drawn, another token may have been more probable.
+/// let passed_over = text.steps.iter().filter(|step| step.top[0].0 != step.token);
+/// assert_ne!(passed_over.count(), 0);
+/// assert!(text.steps.iter().all(|step| step.log_probability <= step.top[0].1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// The token.
@@ -107,7 +148,30 @@ pub struct Step {
     pub spread: f64,
 }
 
-/// A finished text; [`generate`] has an example.
+/// A finished text.
+///
+/// ```
+/// use engine::{Engine, EngineOptions, ModelArtifact};
+/// use harness_suites::generation::{Finish, Request, Sampling, Stop, generate};
+/// use reference::{Reference, Source, tokenizer};
+///
+/// let artifact = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let tokenizer = tokenizer::open(&Source::open(&artifact)?)?;
+/// let model = Reference.open(&artifact, &EngineOptions::default())?;
+/// let request = Request {
+///     prompt: &[0, 368, 1293],
+///     sampling: &Sampling::default(),
+///     stop: &Stop::default(),
+///     max_tokens: 8,
+///     top: 0,
+/// };
+/// let mut session = model.session()?;
+/// let generated = generate(&mut *session, model.config(), &*tokenizer, &request, &mut |_| {})?;
+/// assert_eq!((generated.steps.len(), generated.finish), (8, Finish::Length));
+/// let tokens: Vec<_> = generated.steps.iter().map(|step| step.token).collect();
+/// assert_eq!(tokenizer.decode(&tokens)?, generated.text);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Generated {
     /// Every chosen token, that which ended the text included.

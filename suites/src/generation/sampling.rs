@@ -208,6 +208,17 @@ pub struct Choice {
 
 impl Sampler {
     /// A sampler at its first step.
+    ///
+    /// ```
+    /// use harness_suites::generation::{Sampler, Sampling};
+    ///
+    /// let draw = |seed| {
+    ///     let mut sampler = Sampler::new(&Sampling { temperature: 1.0, seed, ..Sampling::default() });
+    ///     [(); 20].map(|()| sampler.choose(&[0.0; 4]).token)
+    /// };
+    /// assert_eq!(draw(1), draw(1));
+    /// assert_ne!(draw(1), draw(2));
+    /// ```
     #[must_use]
     pub fn new(sampling: &Sampling) -> Self {
         Self::at_step(sampling, 0)

@@ -31,6 +31,16 @@ pub struct TextStream<'a> {
 
 impl<'a> TextStream<'a> {
     /// A stream that ends at any of `stops`.
+    ///
+    /// ```
+    /// use harness_suites::generation::TextStream;
+    ///
+    /// let stops = ["\n\n".to_owned(), "END".to_owned()];
+    /// let mut stream = TextStream::new(&stops);
+    /// let mut shown = String::new();
+    /// assert_eq!(stream.push(b"The END\n\n", &mut |text| shown += text), Some("END"));
+    /// assert_eq!(shown, "The ");
+    /// ```
     #[must_use]
     pub fn new(stops: &'a [String]) -> Self {
         Self {

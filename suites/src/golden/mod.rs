@@ -4,6 +4,30 @@
 //! was of each. Engines are held against transcripts one by one, no baseline
 //! needed; see `verify.rs` for what counts as a near-tie. Where nobody recorded any,
 //! the baseline's own answers are taken.
+//!
+//! ```
+//! use engine::{Engine, EngineOptions, ModelArtifact};
+//! use harness_suites::generation::{Request, generate};
+//! use harness_suites::golden::Transcript;
+//! use reference::{Reference, Source, tokenizer};
+//!
+//! let artifact = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+//! let tokenizer = tokenizer::open(&Source::open(&artifact)?)?;
+//! let model = Reference.open(&artifact, &EngineOptions::default())?;
+//! let (name, text) = fixtures::GOLDENS[0];
+//! let recorded = Transcript::parse(name.as_ref(), text)?;
+//! let request = Request {
+//!     prompt: &recorded.prompt_tokens,
+//!     sampling: &recorded.sampling,
+//!     stop: &recorded.stop,
+//!     max_tokens: recorded.max_tokens,
+//!     top: 0,
+//! };
+//! let mut session = model.session()?;
+//! let now = generate(&mut *session, model.config(), &*tokenizer, &request, &mut |_| {})?;
+//! assert_eq!(now.text, recorded.text);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod error;
 mod figures;

@@ -12,8 +12,34 @@ use crate::parity::{Mark, prefill};
 /// Most tokens to read for the measurement of a network's noise gain.
 const PROBE_TOKENS: usize = 256;
 
-/// What prompts leave open, and what transcripts tell of their making; [`Recorder::record`] has an
-/// example.
+/// What prompts leave open, and what transcripts tell of their making.
+///
+/// ```
+/// use engine::{Engine, EngineOptions, ModelArtifact};
+/// use harness_suites::generation::Sampling;
+/// use harness_suites::golden::{Prompt, Recorder};
+/// use reference::{Reference, Source, tokenizer};
+///
+/// let artifact = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+/// let model = Reference.open(&artifact, &EngineOptions::default())?;
+/// let recorder = Recorder {
+///     engine: "reference 0.1.0",
+///     model_sha256: &artifact.sha256,
+///     tokenizer: &*tokenizer::open(&Source::open(&artifact)?)?,
+///     sampling: &Sampling::default(),
+///     stop: &[],
+///     max_tokens: 4,
+///     top: 1,
+/// };
+/// // What a prompt says itself comes first.
+/// let lines = r#"{"id": "a", "prompt": "Catherine was"}
+///     {"id": "b", "prompt": "Catherine was", "max_tokens": 2}"#;
+/// let prompts = Prompt::parse("prompts.jsonl".as_ref(), lines)?;
+/// let made = recorder.record(&*model, &|_, _| None, &prompts, &|_, _| {})?;
+/// let lengths: Vec<usize> = made.iter().map(|transcript| transcript.steps.len()).collect();
+/// assert_eq!(lengths, [4, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Recorder<'a> {
     /// Engine spec and version.
