@@ -33,9 +33,31 @@ use std::time::{Duration, Instant};
 /// ```
 pub trait Clock: Sync {
     /// Now.
+    ///
+    /// ```
+    /// use harness_suites::latency::{Clock, MonotonicClock};
+    ///
+    /// let clock = MonotonicClock::start();
+    /// let before_ns = clock.now_ns();
+    /// // … what is timed …
+    /// let took_ns = clock.now_ns().checked_sub(before_ns);
+    /// assert!(took_ns.is_some()); // It never goes back.
+    /// ```
     fn now_ns(&self) -> u64;
 
     /// Returns at `then_ns`, or at once if that is past.
+    ///
+    /// ```
+    /// use harness_suites::latency::{Clock, MonotonicClock};
+    ///
+    /// let clock = MonotonicClock::start();
+    /// // A request every millisecond, whatever the one before it took.
+    /// for request in 1..=3 {
+    ///     let due_ns = request * 1_000_000;
+    ///     clock.wait_until(due_ns);
+    ///     assert!(clock.now_ns() >= due_ns);
+    /// }
+    /// ```
     fn wait_until(&self, then_ns: u64);
 }
 
@@ -45,6 +67,16 @@ pub trait Clock: Sync {
 /// Linux's is held to the second of the network time by at most 500 parts in a
 /// million, and never stepped; it is preferred to `CLOCK_MONOTONIC_RAW`, which some
 /// kernels and virtual machines answer by a system call only.
+///
+/// ```
+/// use harness_suites::latency::{Clock, MonotonicClock};
+///
+/// let clock = MonotonicClock::start();
+/// // A copy has the same origin, so that times of several threads can be compared.
+/// let copy = clock;
+/// let times_ns = [clock.now_ns(), copy.now_ns(), clock.now_ns()];
+/// assert!(times_ns.is_sorted());
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct MonotonicClock(Instant);
 

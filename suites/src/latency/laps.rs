@@ -33,6 +33,17 @@ pub struct Laps<'a> {
 
 impl<'a> Laps<'a> {
     /// A stopwatch for `room` laps; more would allocate.
+    ///
+    /// ```
+    /// use harness_suites::latency::{Laps, MonotonicClock};
+    ///
+    /// let clock = MonotonicClock::start();
+    /// let mut laps = Laps::new(&clock, 1);
+    /// laps.start();
+    /// laps.lap();
+    /// laps.lap(); // Counts all the same.
+    /// assert_eq!(laps.laps_ns().len(), 2);
+    /// ```
     #[must_use]
     pub fn new(clock: &'a dyn Clock, room: usize) -> Self {
         Self {
@@ -65,6 +76,17 @@ impl<'a> Laps<'a> {
     }
 
     /// Ends a lap and begins the next.
+    ///
+    /// ```
+    /// use harness_suites::latency::{Clock, Laps, MonotonicClock};
+    ///
+    /// let clock = MonotonicClock::start();
+    /// let mut laps = Laps::new(&clock, 1);
+    /// laps.start();
+    /// clock.wait_until(laps.started_ns() + 100_000);
+    /// laps.lap();
+    /// assert!(laps.laps_ns()[0] >= 100_000);
+    /// ```
     #[inline]
     pub fn lap(&mut self) {
         let now_ns = self.clock.now_ns();
@@ -90,18 +112,57 @@ impl<'a> Laps<'a> {
     }
 
     /// The laps since the start, in order.
+    ///
+    /// ```
+    /// use harness_suites::latency::{Clock, Laps, MonotonicClock};
+    ///
+    /// let clock = MonotonicClock::start();
+    /// let mut laps = Laps::new(&clock, 3);
+    /// laps.start();
+    /// for step in 1..=3 {
+    ///     clock.wait_until(laps.started_ns() + step * 50_000);
+    ///     laps.lap();
+    /// }
+    /// let [ttft_ns, second_ns, third_ns] = *laps.laps_ns() else { return Err("three laps") };
+    /// assert!(ttft_ns >= 50_000);
+    /// assert!(ttft_ns + second_ns + third_ns >= 150_000);
+    /// # Ok::<(), &str>(())
+    /// ```
     #[must_use]
     pub fn laps_ns(&self) -> &[u64] {
         &self.laps_ns
     }
 
     /// When the first lap began, by the clock.
+    ///
+    /// ```
+    /// use harness_suites::latency::{Clock, Laps, MonotonicClock};
+    ///
+    /// let clock = MonotonicClock::start();
+    /// let mut laps = Laps::new(&clock, 1);
+    /// let due_ns = 100_000;
+    /// clock.wait_until(due_ns);
+    /// laps.start();
+    /// // How long the request waited for its turn.
+    /// assert!(laps.started_ns().checked_sub(due_ns).is_some());
+    /// ```
     #[must_use]
     pub fn started_ns(&self) -> u64 {
         self.started_ns
     }
 
     /// When the last lap ended, by the clock.
+    ///
+    /// ```
+    /// use harness_suites::latency::{Laps, MonotonicClock};
+    ///
+    /// let clock = MonotonicClock::start();
+    /// let mut laps = Laps::new(&clock, 1);
+    /// laps.start();
+    /// assert_eq!(laps.ended_ns(), laps.started_ns()); // There is no lap yet.
+    /// laps.lap();
+    /// assert_eq!(laps.ended_ns(), laps.started_ns() + laps.laps_ns()[0]);
+    /// ```
     #[must_use]
     pub fn ended_ns(&self) -> u64 {
         self.last_ns

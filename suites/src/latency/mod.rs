@@ -4,6 +4,24 @@
 //! judged by medians and percentiles with distribution-free intervals. Loading, first
 //! token and every token after it are cases of their own; so are requests one after
 //! the other, requests by a schedule, and several sessions at once.
+//!
+//! ```
+//! use harness_suites::latency::{Laps, MonotonicClock};
+//!
+//! let clock = MonotonicClock::start();
+//! let mut laps = Laps::new(&clock, 100);
+//! laps.start();
+//! for step in 0..100_u64 {
+//!     std::hint::black_box(step.pow(2)); // What is measured.
+//!     laps.lap();
+//! }
+//! let mut laps_ns: Vec<f64> = laps.laps_ns().iter().map(|&lap_ns| lap_ns as f64).collect();
+//! laps_ns.sort_by(f64::total_cmp);
+//! let median_ns = stats::median(&laps_ns)?;
+//! let interval = stats::quantile_interval(&laps_ns, 0.5, 0.95)?;
+//! assert!(interval.low <= median_ns && median_ns <= interval.high);
+//! # Ok::<(), stats::StatsError>(())
+//! ```
 
 mod answers;
 mod arrivals;
