@@ -17,6 +17,18 @@
 //! [`find`] gives them by name, [`all`] in order. A suite knows engines only through the seam (`engine`), and hands back
 //! [`Measurement`]s and raw [`Sample`]s; who judges, records and shows them is
 //! not its business. It runs once per [`Cell`].
+//!
+//! ```
+//! use engine::Capability;
+//! use harness_suites::all;
+//!
+//! // What an engine can be put through that makes vectors of texts and shows no logits.
+//! let offered = [Capability::Embeddings];
+//! let can = |powers: &&[Capability]| powers.iter().all(|power| offered.contains(power));
+//! let suites = all().iter().filter(|suite| suite.requires().iter().any(can));
+//! let names: Vec<&str> = suites.map(|suite| suite.name()).collect();
+//! assert_eq!(names, ["golden", "embedding", "latency", "memory", "soak"]);
+//! ```
 
 mod accuracy;
 mod cell;
@@ -69,15 +81,49 @@ use engine::Capability;
 /// ```
 pub trait Suite: Sync {
     /// Name on the command line and first part of metric names.
+    ///
+    /// ```
+    /// use harness_suites::find;
+    ///
+    /// let suite = find("golden").ok_or("no such suite")?;
+    /// let gated = suite.gates().iter().map(|(metric, _)| format!("{}.{metric}", suite.name()));
+    /// assert_eq!(gated.collect::<Vec<_>>(), ["golden.unexplained", "golden.retokenized"]);
+    /// # Ok::<(), &str>(())
+    /// ```
     fn name(&self) -> &'static str;
 
     /// One line for `harness suites`.
+    ///
+    /// ```
+    /// for suite in harness_suites::all() {
+    ///     let line = format!("{:<12} {}", suite.name(), suite.about());
+    ///     assert_eq!(line.lines().count(), 1);
+    /// }
+    /// ```
     fn about(&self) -> &'static str;
 
     /// The settings it reads.
+    ///
+    /// ```
+    /// use harness_suites::find;
+    ///
+    /// let suite = find("kv").ok_or("no such suite")?;
+    /// let keys: Vec<&str> = suite.settings().iter().map(|setting| setting.key).collect();
+    /// assert_eq!(keys, ["text", "ctx", "step"]);
+    /// # Ok::<(), &str>(())
+    /// ```
     fn settings(&self) -> &'static [Setting];
 
     /// Its own gates: metric, and what is demanded of it.
+    ///
+    /// ```
+    /// use harness_suites::find;
+    ///
+    /// let suite = find("latency").ok_or("no such suite")?;
+    /// let (metric, demanded) = suite.gates()[0];
+    /// assert_eq!(format!("{metric} {demanded}"), "overhead.lap_ns <= 1000, what a sample may cost");
+    /// # Ok::<(), &str>(())
+    /// ```
     fn gates(&self) -> &'static [(&'static str, &'static str)];
 
     /// Powers an engine must have for this suite: all of one of these lists.
@@ -93,10 +139,29 @@ pub trait Suite: Sync {
     fn requires(&self) -> &'static [&'static [Capability]];
 
     /// Checks settings and texts without running anything, so that a mistake
-    /// shows before the first engine is opened. [`Input`] has an example.
+    /// shows before the first engine is opened.
     ///
     /// # Errors
     /// [`SuiteError::Setting`], [`SuiteError::Text`] or [`SuiteError::Items`].
+    ///
+    /// ```
+    /// use engine::ModelArtifact;
+    /// use harness_suites::{Defaults, Input, Settings, SuiteError, find};
+    /// use reference::{Source, tokenizer};
+    ///
+    /// let model = ModelArtifact::embedded(fixtures::MODEL_NAME, fixtures::MODEL);
+    /// let mut settings = Settings::default();
+    /// settings.set("ctx", "many");
+    /// let input = Input {
+    ///     tokenizer: &*tokenizer::open(&Source::open(&model)?)?,
+    ///     model_sha256: &model.sha256,
+    ///     defaults: Defaults { text: fixtures::HELDOUT, ..Defaults::default() },
+    ///     settings: &settings,
+    /// };
+    /// let suite = find("perplexity").ok_or("no such suite")?;
+    /// assert!(matches!(suite.validate(&input), Err(SuiteError::Setting(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn validate(&self, input: &Input<'_>) -> Result<(), SuiteError>;
 
     /// Whether engines are held against each other token by token. If not, each
@@ -142,7 +207,8 @@ pub trait Suite: Sync {
         None
     }
 
-    /// Runs one cell, and returns the figures that rest on more than samples.
+    /// Runs one cell, and returns the figures that rest on more than samples; [`Cell`]
+    /// has an example.
     ///
     /// # Errors
     /// [`SuiteError`]: the engine failed, the input is unusable, or the disk is.
