@@ -1,13 +1,14 @@
 //! `harness compare`: what changed from some runs to others.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use reports::compare::{self, Adjust, Comparison, Options, Outcome};
 use reports::render::Style;
 
 use crate::args::{AdjustArgument, CompareArguments, RunFormat, RunList};
 use crate::exit::Exit;
+use crate::output::emit;
 use crate::{sides, turns};
 
 pub(crate) fn compare(arguments: &CompareArguments) -> Result<Exit> {
@@ -81,7 +82,5 @@ fn print(comparison: &Comparison, arguments: &CompareArguments) -> Result<()> {
         RunFormat::Junit => compare::junit(comparison)?,
         RunFormat::Markdown => compare::markdown(comparison),
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to standard output")
+    emit(&text)
 }

@@ -1,7 +1,6 @@
 //! `harness golden`.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -16,6 +15,7 @@ use crate::args::{
 };
 use crate::engines::Engines;
 use crate::exit::Exit;
+use crate::output::emit;
 use crate::plan::{self, LoadedModel};
 use crate::run::{self, progress};
 
@@ -161,9 +161,7 @@ fn show(paths: &[PathBuf]) -> Result<Exit> {
             text += &page(&transcript);
         }
     }
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to standard output")?;
+    emit(&text)?;
     Ok(Exit::Passed)
 }
 

@@ -1,9 +1,8 @@
 //! `harness history`: runs over time.
 
 use std::fmt::Display;
-use std::io::Write;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use reports::StoredRun;
@@ -17,6 +16,7 @@ use crate::args::{
     ImportSource, PruneArguments,
 };
 use crate::exit::Exit;
+use crate::output::emit;
 
 pub(crate) fn run(arguments: &HistoryArguments) -> Result<Exit> {
     let url = arguments.history.as_str();
@@ -203,7 +203,7 @@ fn write(header: &[&str], rows: Vec<Vec<serde_json::Value>>, format: HistoryForm
             String::from_utf8(writer.into_inner().map_err(|error| error.into_error())?)?
         }
     };
-    say_raw(&text)
+    emit(&text)
 }
 
 /// A field as a table for people has it: ids and times cut to what tells them apart.
@@ -239,12 +239,5 @@ fn plain(value: &serde_json::Value) -> String {
 }
 
 fn say(line: impl Display) -> Result<()> {
-    say_raw(&format!("{line}\n"))
-}
-
-fn say_raw(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .context("cannot write to standard output")
+    emit(&format!("{line}\n"))
 }

@@ -30,6 +30,7 @@ mod list;
 mod man;
 mod merge;
 mod model;
+mod output;
 mod past;
 mod plan;
 mod provenance;
@@ -49,6 +50,7 @@ use engine::Engine;
 use crate::args::{Arguments, Command};
 use crate::engines::Engines;
 use crate::exit::Exit;
+use crate::output::emit;
 
 /// The whole of a `main`: does what the command line asks for, with `engines` beside those that are
 /// built in, and returns the exit code.
@@ -92,8 +94,9 @@ fn dispatch(engines: &Engines) -> Result<Exit> {
         Command::Init(arguments) => init::init(&arguments),
         Command::Man(arguments) => man::man(&arguments),
         Command::Completions { shell } => {
-            let mut command = Arguments::command();
-            clap_complete::generate(shell, &mut command, "harness", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "harness", &mut script);
+            emit(&String::from_utf8(script)?)?;
             Ok(Exit::Passed)
         }
     }

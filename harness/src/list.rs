@@ -1,8 +1,6 @@
 //! `harness engines`, `harness suites`, `harness machine`.
 
-use std::io::Write;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use comfy_table::{Table, presets};
 use engine::Availability;
 use machine::{Machine, State};
@@ -11,6 +9,7 @@ use serde_json::json;
 use crate::args::ListFormat;
 use crate::engines::Engines;
 use crate::exit::Exit;
+use crate::output::emit;
 
 pub(crate) fn engines(engines: &Engines, format: ListFormat) -> Result<Exit> {
     let infos: Vec<_> = engines.iter().map(|engine| engine.describe()).collect();
@@ -136,8 +135,6 @@ fn json(value: &serde_json::Value) -> Result<Exit> {
 }
 
 fn write(text: &str) -> Result<Exit> {
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to standard output")?;
+    emit(text)?;
     Ok(Exit::Passed)
 }

@@ -8,6 +8,7 @@ use clap_mangen::Man;
 
 use crate::args::{Arguments, ManArguments};
 use crate::exit::Exit;
+use crate::output::emit;
 
 pub(crate) fn man(arguments: &ManArguments) -> Result<Exit> {
     let command = Arguments::command();
@@ -15,9 +16,11 @@ pub(crate) fn man(arguments: &ManArguments) -> Result<Exit> {
         Some(folder) => fs::create_dir_all(folder)
             .and_then(|()| clap_mangen::generate_to(command, folder))
             .with_context(|| format!("cannot write to {}", folder.display()))?,
-        None => Man::new(command)
-            .render(&mut std::io::stdout())
-            .context("cannot write to standard output")?,
+        None => {
+            let mut page = Vec::new();
+            Man::new(command).render(&mut page)?;
+            emit(&String::from_utf8(page)?)?;
+        }
     }
     Ok(Exit::Passed)
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use engine::{ArtifactFormat, Engine, EngineOptions, ModelArtifact, Tokenizer};
 use reference::gguf::Value;
@@ -18,6 +17,7 @@ use crate::convert;
 use crate::core_ml;
 use crate::exit::Exit;
 use crate::fetch;
+use crate::output::emit;
 use crate::quantize;
 
 pub(crate) fn run(arguments: &ModelArguments) -> Result<Exit> {
@@ -122,9 +122,7 @@ fn inspect(path: Option<&PathBuf>, format: ListFormat) -> Result<Exit> {
         }
         (_, ListFormat::Table) => as_text(&artifact, &open(&artifact)?)?,
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to standard output")?;
+    emit(&text)?;
     Ok(Exit::Passed)
 }
 

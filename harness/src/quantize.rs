@@ -1,7 +1,7 @@
 //! `harness model quantize`.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::io::BufWriter;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -15,6 +15,7 @@ use tempfile::NamedTempFile;
 use crate::args::{QuantizeArguments, ReportFormat};
 use crate::exit::Exit;
 use crate::model::artifact;
+use crate::output::emit;
 use crate::run::progress;
 
 pub(crate) fn run(arguments: &QuantizeArguments) -> Result<Exit> {
@@ -47,9 +48,7 @@ pub(crate) fn run(arguments: &QuantizeArguments) -> Result<Exit> {
         ReportFormat::Json => as_json(&artifact, &arguments.output, &reports)?,
         ReportFormat::Csv => as_csv(&reports)?,
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to standard output")?;
+    emit(&text)?;
     if let Some(format) = reports.iter().find_map(|report| report.simulated) {
         anstream::eprintln!(
             "\x1b[33mnote:\x1b[0m GGUF has no {format}: the file holds in F16 what {format} makes \

@@ -1,7 +1,5 @@
 //! `harness conformance`: the promises of the seam, checked in a worker.
 
-use std::io::Write;
-
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 use engine::conformance::{Outcome as Checked, check_model};
@@ -21,6 +19,7 @@ use crate::args::{ConformanceArguments, ListFormat};
 use crate::engines::Engines;
 use crate::exit::Exit;
 use crate::model;
+use crate::output::emit;
 
 /// What a job calls it. No suite of a run has that name.
 pub(super) const NAME: &str = "conformance";
@@ -127,9 +126,7 @@ pub(crate) fn check(engines: &Engines, arguments: &ConformanceArguments) -> Resu
         ListFormat::Json => as_json(&spec, &info, &checks, failure.as_ref(), passed)?,
         ListFormat::Table => as_table(&spec, &info, &checks, failure.as_ref()),
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to standard output")?;
+    emit(&text)?;
     Ok(match (failure, passed) {
         (Some(_), _) => Exit::EngineFailed,
         (None, true) => Exit::Passed,

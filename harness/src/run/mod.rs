@@ -17,7 +17,7 @@ mod supervisor;
 pub(crate) mod worker;
 
 use std::fs;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -33,6 +33,7 @@ use self::progress::{Progress, Talk};
 use crate::args::{RunArguments, RunFormat};
 use crate::engines::Engines;
 use crate::exit::Exit;
+use crate::output::emit;
 use crate::plan::Plan;
 use crate::provenance;
 use crate::verdict::UserGate;
@@ -200,7 +201,5 @@ pub(crate) fn print(record: &RunRecord, format: RunFormat) -> Result<()> {
         RunFormat::Junit => render::junit(record)?,
         RunFormat::Markdown => render::markdown(record),
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to standard output")
+    emit(&text)
 }

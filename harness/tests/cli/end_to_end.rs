@@ -417,6 +417,18 @@ fn lists_and_models_are_shown() {
 }
 
 #[test]
+fn a_reader_who_has_left_is_no_error() {
+    for arguments in [&["completions", "zsh"][..], &["man"], &["suites"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("harness"));
+        let output = command.args(arguments).stdout(writer).output().unwrap();
+        assert_eq!(text(&output.stderr), "", "{arguments:?}");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
 fn verify_refuses_another_hash_and_a_nan() {
     let folder = TempDir::new().unwrap();
     let output = harness(folder.path(), &["model", "verify", "--sha256", "00"]);
