@@ -8,6 +8,8 @@
 //! mean's change), and Mann–Whitney at 5 % for each figure, both on all samples of a side as if they
 //! were independent.
 
+mod stretch;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
@@ -108,19 +110,9 @@ fn row(runs: &[Run], size: usize, stretch: f64, trials: usize) -> Result<(), Box
                 .collect()
         };
         let mut stretched = side(&head);
-        for metric in stretched
-            .iter_mut()
-            .flat_map(|run| &mut run.record.cells[0].metrics)
-        {
-            let factor = match metric.unit.as_str() {
-                // What the harness itself costs, no engine can slow down.
-                _ if metric.name.starts_with("latency.overhead.") => 1.0,
-                "ns" | "ns/token" => stretch,
-                "tok/s" | "1/s" => 1.0 / stretch,
-                _ => 1.0,
-            };
-            metric.value = metric.value.map(|value| value * factor);
-        }
+        let metrics = stretched.iter_mut();
+        let metrics = metrics.flat_map(|run| &mut run.record.cells[0].metrics);
+        stretch::slow(metrics, stretch);
         let found = compare(&side(&base), &stretched, Options::default())?;
         let alarm = |metric: &str| {
             found.rows.iter().any(|row| {

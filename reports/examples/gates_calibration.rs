@@ -5,6 +5,8 @@
 //! against it first, by the gates themselves: as it is, when every alarm is false, and with all its
 //! times stretched. Beside it, what the gates would say if they did not know the load of the machine.
 
+mod stretch;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -176,18 +178,12 @@ fn calibrate(
 }
 
 /// The run, had everything taken so much longer.
-fn stretched(record: &RunRecord, stretch: f64) -> RunRecord {
+fn stretched(record: &RunRecord, factor: f64) -> RunRecord {
     let mut record = record.clone();
-    for metric in record.cells.iter_mut().flat_map(|cell| &mut cell.metrics) {
-        let factor = match metric.unit.as_str() {
-            // What the harness itself costs, no engine can slow down.
-            _ if metric.name.starts_with("latency.overhead.") => 1.0,
-            "ns" | "ns/token" => stretch,
-            "tok/s" | "1/s" => 1.0 / stretch,
-            _ => 1.0,
-        };
-        metric.value = metric.value.map(|value| value * factor);
-    }
+    stretch::slow(
+        record.cells.iter_mut().flat_map(|cell| &mut cell.metrics),
+        factor,
+    );
     record
 }
 

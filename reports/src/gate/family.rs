@@ -35,9 +35,8 @@ pub(super) fn judge(
         })
         .collect();
     let held = next_run(&figures, alpha);
-    let runs = past.describe(&window.iter().copied().collect::<Vec<usize>>());
-    let runs = [&runs, past.alike.which()].join(" ");
-    let runs = runs.trim_end();
+    let runs = window.iter().copied().collect::<Vec<usize>>();
+    let runs = past.describe(&runs) + past.alike.which();
     (candidates.iter().enumerate())
         .map(|(place, candidate)| {
             let Some(member) = members.iter().position(|member| *member == place) else {
@@ -110,10 +109,7 @@ fn choose(candidates: &[&Candidate], needed: usize) -> (Vec<usize>, BTreeSet<usi
 fn why_not(candidate: &Candidate, past: &Past, needed: usize) -> String {
     let runs = candidate.stable.len();
     let plural = if runs == 1 { "run" } else { "runs" };
-    let which = match past.alike.which() {
-        "" => String::new(),
-        which => format!(" {which}"),
-    };
+    let which = past.alike.which();
     match (runs >= needed, candidate.changed) {
         (true, _) => "its runs are others than those of the other figures".into(),
         (false, true) => format!("needs n >= {needed}: {runs} {plural}{which} since it changed"),

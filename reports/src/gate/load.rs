@@ -18,7 +18,7 @@ const ABOUT: f64 = 0.5;
 pub(super) enum Alike {
     All,
     Chosen {
-        /// In words.
+        /// In words, to stand behind their number.
         which: String,
         /// By the place of the run.
         members: Vec<bool>,
@@ -56,7 +56,7 @@ impl Alike {
             true => Alike::All,
             false => {
                 let (least, most) = ((now - about).max(0.0), now + about);
-                let which = format!("at load {least:.1} to {most:.1}");
+                let which = format!(" at load {least:.1} to {most:.1}");
                 Alike::Chosen { which, members }
             }
         }
@@ -71,7 +71,7 @@ impl Alike {
         values.iter().filter(alike).copied().collect()
     }
 
-    /// What the runs have in common, in words; empty if nothing.
+    /// What the runs have in common, to stand behind their number; empty if nothing.
     pub(super) fn which(&self) -> &str {
         match self {
             Alike::Chosen { which, .. } => which,
