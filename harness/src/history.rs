@@ -239,5 +239,5 @@ fn plain(value: &serde_json::Value) -> String {
 }
 
 fn say(line: impl Display) -> Result<()> {
-    emit(&format!("{line}\n"))
+    emit(format!("{line}\n"))
 }

@@ -96,7 +96,7 @@ fn dispatch(engines: &Engines) -> Result<Exit> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "harness", &mut script);
-            emit(&String::from_utf8(script)?)?;
+            emit(script)?;
             Ok(Exit::Passed)
         }
     }

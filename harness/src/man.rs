@@ -19,7 +19,7 @@ pub(crate) fn man(arguments: &ManArguments) -> Result<Exit> {
         None => {
             let mut page = Vec::new();
             Man::new(command).render(&mut page)?;
-            emit(&String::from_utf8(page)?)?;
+            emit(page)?;
         }
     }
     Ok(Exit::Passed)
