@@ -55,9 +55,21 @@ pub(crate) fn record(folder: &Path, run: &str) -> Value {
 }
 
 /// What two runs of the same thing have in common, whole or in shards.
-pub(crate) fn lasting(mut record: Value) -> Value {
+pub(crate) fn lasting(record: Value) -> Value {
+    let mut record = timeless(record);
     let provenance = record["provenance"].as_object_mut().unwrap();
-    for key in ["command_line", "started", "ended", "shards"] {
+    provenance.remove("shards");
+    for cell in record["cells"].as_array_mut().unwrap() {
+        cell.as_object_mut().unwrap().remove("work");
+    }
+    record.as_object_mut().unwrap().remove("telemetry");
+    record
+}
+
+/// A record without how it was asked for, when it was made, and what the machine did meanwhile.
+pub(crate) fn timeless(mut record: Value) -> Value {
+    let provenance = record["provenance"].as_object_mut().unwrap();
+    for key in ["command_line", "started", "ended"] {
         provenance.remove(key);
     }
     let machine = provenance["machine"].as_object_mut().unwrap();
@@ -68,9 +80,7 @@ pub(crate) fn lasting(mut record: Value) -> Value {
         let cell = cell.as_object_mut().unwrap();
         cell.remove("started");
         cell.remove("wall_s");
-        cell.remove("work");
     }
-    record.as_object_mut().unwrap().remove("telemetry");
     record
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{ends, refused};
+use crate::support::{ends, refused, timeless};
 
 const PARITY: [&str; 7] = [
     "run",
@@ -282,19 +282,11 @@ fn two_processes_cannot_write_one_record() {
 }
 
 /// What two runs of the same thing have in common.
-fn lasting(mut record: Value) -> Value {
+fn lasting(record: Value) -> Value {
+    let mut record = timeless(record);
     let provenance = record["provenance"].as_object_mut().unwrap();
-    for key in ["command_line", "started", "ended", "resumed"] {
-        provenance.remove(key);
-    }
-    let machine = provenance["machine"].as_object_mut().unwrap();
-    for key in ["state_at_start", "state_at_end", "warnings"] {
-        machine.remove(key);
-    }
+    provenance.remove("resumed");
     for cell in record["cells"].as_array_mut().unwrap() {
-        let cell = cell.as_object_mut().unwrap();
-        cell.remove("started");
-        cell.remove("wall_s");
         if let Some(work) = cell.get_mut("work") {
             work.as_object_mut().unwrap().remove("workers");
         }
