@@ -3,7 +3,7 @@
 use harness_reports::Metric;
 
 /// Makes figures what they were, had everything taken `factor` times as long.
-pub fn slow<'a>(metrics: impl IntoIterator<Item = &'a mut Metric>, factor: f64) {
+pub(crate) fn slow<'a>(metrics: impl IntoIterator<Item = &'a mut Metric>, factor: f64) {
     for metric in metrics {
         let factor = match metric.unit.as_str() {
             // What the harness itself costs, no engine can slow down.
