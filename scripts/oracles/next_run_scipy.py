@@ -49,26 +49,37 @@ def dependence(past):
     return float(np.sqrt((1 + r) / (1 - r)))
 
 
+def share_as_bad(values):
+    """The share of `values` as large as the last of them; what differs by rounding is a tie."""
+    return 1 - stats.percentileofscore(values, values[-1] * (1 - 1e-12), kind="strict") / 100
+
+
 def case(past, new, margin):
+    factor = dependence(past)
     runs = np.vstack([past, new])
     centre, score = scores(runs, margin)
     p = {}
     for level in LEVELS:
         measures, units = badness(score, level)
         bad = (measures / units).max(axis=1)
-        p[level] = []
-        # The share of all choices of the new run that are as bad as it is with this as its worst figure.
-        for figure in score[-1]:
+        joint, own = [], []
+        for figure, all_of_it in zip(score[-1], score.T):
+            # The share of all choices of the new run that are as bad as it is with this as its worst
+            # figure, and by this figure alone.
             here = max(figure / units[0], measures[-1, 1] / units[1])
-            everyone = np.append(bad[:-1], here)
-            # What differs by rounding is a tie.
-            share = 1 - stats.percentileofscore(everyone, here * (1 - 1e-12), kind="strict") / 100
-            p[level].append(share if figure > 0 else 1.0)
+            joint.append(share_as_bad(np.append(bad[:-1], here)) if figure > 0 else 1.0)
+            own.append(share_as_bad(all_of_it) if figure > 0 else 1.0)
+        both = np.maximum(joint, own)
+        # If the run is bad and no figure alone is, the worst is named.
+        if not (both * factor <= level * (1 + 1e-12)).any():
+            worst = len(both) - 1 - np.argmax(score[-1][::-1])
+            both[worst] = joint[worst]
+        p[level] = both.tolist()
     return {
         "past": past.T.tolist(),
         "next": new.tolist(),
         "margin": margin,
-        "dependence": dependence(past),
+        "dependence": factor,
         "centre": centre.tolist(),
         "p": list(p.values()),
     }

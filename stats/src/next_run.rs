@@ -126,8 +126,13 @@ pub fn min_runs_before(alpha: f64, dependence: f64) -> Result<usize, StatsError>
 /// than `k = ⌊alpha (n + 1)⌋` of the `n + 1` reach, and a run is as bad as the larger. If nothing
 /// has changed the `n + 1` runs are exchangeable, and each is the worst with the same probability,
 /// whatever the distributions of the figures and however these depend on each other: the new run is
-/// among the `k` worst with probability `alpha` at most. The p-value of a figure that
-/// counts is the share of runs as bad as the new one would be, were this its worst figure.
+/// among the `k` worst with probability `alpha` at most.
+///
+/// Of a run that is, those figures are over by which alone it would be one of the `k` worst too: a
+/// figure in which nothing has changed is named with probability `alpha` at most, whatever the others
+/// do. If there is none, as where many are a little worse, it is the one that is out by most. The p-value
+/// of a figure that counts is the larger share of runs as bad as the new one: were this its worst
+/// figure, and by this figure alone.
 ///
 /// For one figure this is the classical bound for one future observation, the `k`-th largest value
 /// (G. J. Hahn, W. Q. Meeker, *Statistical Intervals*, 1991, §5.4; S. S. Wilks 1941). For many it
@@ -179,17 +184,25 @@ pub fn next_run(figures: &[NextFigure<'_>], alpha: f64) -> Result<NextRun, Stats
     let badness = Badness::new(&scored, n, alpha);
     let allowed = (alpha * (1.0 + ROUNDING) * (n + 1) as f64 / dependence) as usize;
     let critical = badness.critical(allowed);
-    let bounds = scored.iter().map(|figure| {
-        let score = figure.scores[n];
-        let as_bad = match score > 0.0 {
-            true => badness.as_bad(score),
-            false => n + 1,
-        };
+    // Whether the run is one of the worst is asked first, and then which of its figures are.
+    let joint: Vec<usize> = scored.iter().map(|figure| badness.as_bad(figure)).collect();
+    let own: Vec<usize> = scored.iter().map(Scored::as_bad).collect();
+    let named = |figure: usize| joint[figure].max(own[figure]) <= allowed;
+    let most = (0..scored.len())
+        .max_by(|a, b| scored[*a].next().total_cmp(&scored[*b].next()))
+        .filter(|_| !(0..scored.len()).any(named));
+    let bounds = scored.iter().enumerate().map(|(place, figure)| {
+        let mut as_bad = joint[place];
+        let mut limit = figure.margin.max(figure.largest(critical));
+        if most != Some(place) {
+            as_bad = as_bad.max(own[place]);
+            limit = limit.max(figure.own_limit(allowed));
+        }
         NextBound {
             centre: figure.centre,
-            limit: figure.centre + figure.largest(critical).max(figure.margin),
+            limit: figure.centre + limit,
             p: (dependence * as_bad as f64 / (n + 1) as f64).min(1.0),
-            over: score > 0.0 && as_bad <= allowed,
+            over: as_bad <= allowed,
         }
     });
     Ok(NextRun {
@@ -241,11 +254,17 @@ impl Badness {
         }
     }
 
-    /// How many runs are as bad as the new one, itself among them, if this is its worst score.
-    fn as_bad(&self, score: f64) -> usize {
-        // The same number of deviations of two figures is not quite the same number.
-        let new = (score / self.unit).max(self.by_sum) * (1.0 - ROUNDING);
-        1 + self.before.partition_point(|before| *before >= new)
+    /// How many runs are as bad as the new one, itself among them, if this is its worst figure; more
+    /// than all if that does not count.
+    fn as_bad(&self, figure: &Scored) -> usize {
+        match figure.next() {
+            score if score > 0.0 => {
+                // The same number of deviations of two figures is not quite the same number.
+                let new = (score / self.unit).max(self.by_sum) * (1.0 - ROUNDING);
+                1 + self.before.partition_point(|before| *before >= new)
+            }
+            _ => self.before.len() + 2,
+        }
     }
 
     /// The largest score that does not make the new run one of the `allowed` worst.
@@ -264,6 +283,8 @@ struct Scored {
     margin: f64,
     /// Mean square of the excesses before, over all runs, and what is added to it.
     square: f64,
+    /// What excesses were divided by.
+    scale: f64,
     scores: Vec<f64>,
 }
 
@@ -293,8 +314,36 @@ impl Scored {
             centre,
             margin,
             square: before,
+            scale,
             scores: values.iter().map(score).collect(),
         })
+    }
+
+    /// The new run's score.
+    fn next(&self) -> f64 {
+        self.before_and_next().1
+    }
+
+    fn before_and_next(&self) -> (&[f64], f64) {
+        match self.scores.split_last() {
+            Some((next, before)) => (before, *next),
+            None => (&[], 0.0),
+        }
+    }
+
+    /// How many runs are as bad as the new one by this figure alone, itself among them.
+    fn as_bad(&self) -> usize {
+        let (before, next) = self.before_and_next();
+        let as_bad = |score: &&f64| **score >= next * (1.0 - ROUNDING);
+        1 + before.iter().filter(as_bad).count()
+    }
+
+    /// The largest excess that does not make the new run one of the `allowed` worst by this figure
+    /// alone; of what counts.
+    fn own_limit(&self, allowed: usize) -> f64 {
+        let mut before = self.before_and_next().0.to_vec();
+        before.sort_by(|a, b| b.total_cmp(a));
+        before[allowed.clamp(1, before.len()) - 1] * self.scale
     }
 
     /// The largest excess whose score, of which it is a part itself, is no more than `score`.

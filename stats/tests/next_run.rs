@@ -136,7 +136,7 @@ enum Judged {
     Alarm,
 }
 
-fn judge(columns: &[Vec<f64>]) -> Judged {
+fn hold(columns: &[Vec<f64>]) -> Result<NextRun, StatsError> {
     let figures: Vec<NextFigure<'_>> = (columns.iter())
         .map(|column| NextFigure {
             past: &column[..column.len() - 1],
@@ -144,7 +144,11 @@ fn judge(columns: &[Vec<f64>]) -> Judged {
             margin: Margin::Absolute(0.0),
         })
         .collect();
-    match next_run(&figures, ALPHA) {
+    next_run(&figures, ALPHA)
+}
+
+fn judge(columns: &[Vec<f64>]) -> Judged {
+    match hold(columns) {
         Ok(held) if held.bounds.iter().any(|bound| bound.over) => Judged::Alarm,
         Ok(_) => Judged::Quiet,
         Err(StatsError::TooFew { .. }) => Judged::TooFew,
@@ -225,15 +229,43 @@ fn false_alarms_are_as_few_as_promised() {
     }
 }
 
+/// Six deviations, or as much of what has longer tails.
+fn six_deviations(noise: &Noise) -> f64 {
+    (noise.shape)(3.0) - (noise.shape)(-3.0)
+}
+
+#[test]
+fn what_has_not_changed_is_seldom_named() {
+    let trials = 300;
+    for noise in &NOISES[..3] {
+        for shifted in [1, 10, 15] {
+            let shift = six_deviations(noise);
+            let [alarms, worse, others] = named(*noise, 39, shifted, shift, trials);
+            let name = noise.name;
+            // Half the variance is common to the figures of a run, which are therefore taken for one.
+            let share = others as f64 / (FIGURES - shifted) as f64;
+            assert!(
+                share <= most(trials, ALPHA) as f64,
+                "{name} {shifted}: {others}"
+            );
+            assert!(others > 0, "{name} {shifted}: the others vary too");
+            // Who raises the alarm is named.
+            assert!(
+                worse >= alarms && alarms > trials / 3,
+                "{name} {shifted}: {alarms} {worse}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_level_that_has_changed_is_left_behind() {
     for noise in NOISES {
         let trials = 60;
         let (alarms, judged) = count(noise, 6, 100, trials, |columns| {
             for column in columns.iter_mut() {
-                // Six of its deviations, or as much of what has longer tails.
-                let step = (noise.shape)(3.0) - (noise.shape)(-3.0);
-                column[50..].iter_mut().for_each(|value| *value += step);
+                let after = column[50..].iter_mut();
+                after.for_each(|value| *value += six_deviations(&noise));
             }
             judge_last_segment(columns)
         });
@@ -244,6 +276,26 @@ fn a_level_that_has_changed_is_left_behind() {
         );
         assert!(judged > trials / 2, "{name}: {judged}");
     }
+}
+
+/// Of `FIGURES` figures the first `shifted` are worse by `shift` deviations: how many of `trials`
+/// runs raise an alarm, and how many of those figures and of the others are named.
+fn named(noise: Noise, before: usize, shifted: usize, shift: f64, trials: u64) -> [u64; 3] {
+    let mut stream = ChaCha8Rng::seed_from_u64((shifted * before) as u64);
+    let mut counts = [0; 3];
+    for _ in 0..trials {
+        let mut columns = runs(&mut stream, noise, FIGURES, before + 1);
+        for column in &mut columns[..shifted] {
+            column[before] += shift;
+        }
+        let bounds = hold(&columns).map(|held| held.bounds).unwrap_or_default();
+        counts[0] += u64::from(bounds.iter().any(|bound| bound.over));
+        for (figure, bound) in bounds.iter().enumerate() {
+            let kind = if figure < shifted { 1 } else { 2 };
+            counts[kind] += u64::from(bound.over);
+        }
+    }
+    counts
 }
 
 /// The tables of `docs/src/statistics.md`:
@@ -295,6 +347,32 @@ fn tables() {
                 format!("{:.0}", 100.0 * counts.0 as f64 / trials as f64)
             });
             println!("| {shift} | {} |", row.join(" | "));
+        }
+    }
+    println!(
+        "\n| worse, of 20 figures | by deviations | n | runs that raise an alarm | of what is worse, named | of the \
+         others, named |\n|---|---|---|---|---|---|"
+    );
+    for (shifted, shift) in [
+        (1, 8.0),
+        (5, 4.0),
+        (10, 3.0),
+        (10, 8.0),
+        (15, 8.0),
+        (20, 2.0),
+    ] {
+        for before in [19, 39, 100] {
+            let [alarms, worse, others] = named(NOISES[0], before, shifted, shift, trials);
+            let share = |count: u64, of: usize| match of {
+                0 => "–".into(),
+                of => format!("{:.1}", 100.0 * count as f64 / (of as u64 * trials) as f64),
+            };
+            println!(
+                "| {shifted} | {shift} | {before} | {} | {} | {} |",
+                share(alarms, 1),
+                share(worse, shifted),
+                share(others, FIGURES - shifted)
+            );
         }
     }
 }
