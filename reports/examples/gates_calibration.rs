@@ -13,14 +13,45 @@ use std::process::ExitCode;
 
 use harness_reports::gate::{Held, PastGate, hold};
 use harness_reports::history::{History, Retention};
-use harness_reports::{RunRecord, StoredRun};
+use harness_reports::{Metric, RunRecord, StoredRun, Verdict};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use stats::{min_runs_before, wilson_interval};
 
-const STRETCHES: [f64; 6] = [1.0, 1.03, 1.05, 1.1, 1.15, 1.2];
-/// Every so many runs are stretched, for finding change points anew each time takes long.
-const STRETCHED_EVERY: usize = 5;
+/// What is done to a run's times.
+struct Change {
+    factor: f64,
+    /// Of figures whose names begin with this; the others are as they were.
+    of: &'static str,
+}
+
+const fn all(factor: f64) -> Change {
+    Change { factor, of: "" }
+}
+
+/// A slower prefill.
+const fn prompts(factor: f64) -> Change {
+    let of = "latency.prompt_";
+    Change { factor, of }
+}
+
+const CHANGES: [Change; 10] = [
+    all(1.0),
+    all(1.03),
+    all(1.05),
+    all(1.1),
+    all(1.15),
+    all(1.2),
+    prompts(1.2),
+    prompts(1.5),
+    prompts(2.0),
+    Change {
+        factor: 2.0,
+        of: "latency.decode.itl_p50_ns",
+    },
+];
+/// Every so many runs are changed, for finding change points anew each time takes long.
+const CHANGED_EVERY: usize = 5;
 
 /// Which runs a run is held against.
 #[derive(Clone, Copy)]
@@ -43,6 +74,8 @@ struct Count {
     blind: [u64; 2],
     /// Runs with figures that are worse, and left out because too few before began at such a load.
     excused: u64,
+    /// Of the figures in which nothing had changed, those that failed and those that were held.
+    unchanged: [u64; 2],
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -62,13 +95,13 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     };
     println!(
         "\n| held against | times | runs judged | alarm | worse, but at another load | \
-         alarm if the load were not known |\n|---|---|---|---|---|---|"
+         unchanged figures that failed | alarm if the load were not known |\n|---|---|---|---|---|---|---|"
     );
     let mut promised = true;
     for past in pasts {
         let counts = calibrate(before.as_deref().unwrap_or_default(), &runs, *past)?;
-        for (stretch, count) in STRETCHES.into_iter().zip(&counts) {
-            println!("{}", row(*past, stretch, count)?);
+        for (change, count) in CHANGES.iter().zip(&counts) {
+            println!("{}", row(*past, change, count)?);
         }
         promised &= kept(&counts[0])?;
     }
@@ -126,12 +159,12 @@ fn describe(what: &str, runs: &[StoredRun]) -> String {
     format!("{what}: {} runs, {load}", runs.len())
 }
 
-/// One count a stretch.
+/// One count a change.
 fn calibrate(
     before: &[StoredRun],
     runs: &[StoredRun],
     past: Past,
-) -> Result<[Count; STRETCHES.len()], Box<dyn Error>> {
+) -> Result<[Count; CHANGES.len()], Box<dyn Error>> {
     let gate = PastGate::default();
     let needed = min_runs_before(gate.alpha, 1.0)?;
     let folder = tempfile::tempdir()?;
@@ -140,7 +173,7 @@ fn calibrate(
     for run in before {
         history.add(run)?;
     }
-    let mut counts = [Count::default(); STRETCHES.len()];
+    let mut counts = [Count::default(); CHANGES.len()];
     let mut known = before.len();
     for (place, run) in runs.iter().enumerate() {
         let enough = match past {
@@ -148,13 +181,14 @@ fn calibrate(
             Past::Last(count) => known >= count,
         };
         if enough {
-            let stretches = match place.is_multiple_of(STRETCHED_EVERY) {
-                true => STRETCHES.len(),
+            let changes = match place.is_multiple_of(CHANGED_EVERY) {
+                true => CHANGES.len(),
                 false => 1,
             };
-            for (stretch, count) in STRETCHES[..stretches].iter().zip(&mut counts) {
-                let mut record = stretched(&run.record, *stretch);
-                count.enter(&hold(&mut history, &mut record, &gate)?);
+            for (change, count) in CHANGES[..changes].iter().zip(&mut counts) {
+                let mut record = change.of(&run.record);
+                let held = hold(&mut history, &mut record, &gate)?;
+                count.enter(change, &held, &record);
             }
             let mut blind = run.record.clone();
             blind.provenance.machine.state_at_start = Value::Null;
@@ -177,46 +211,69 @@ fn calibrate(
     Ok(counts)
 }
 
-/// The run, had everything taken so much longer.
-fn stretched(record: &RunRecord, factor: f64) -> RunRecord {
-    let mut record = record.clone();
-    stretch::slow(
-        record.cells.iter_mut().flat_map(|cell| &mut cell.metrics),
-        factor,
-    );
-    record
+impl Change {
+    /// The run, had this happened.
+    fn of(&self, record: &RunRecord) -> RunRecord {
+        let mut record = record.clone();
+        let metrics = record.cells.iter_mut().flat_map(|cell| &mut cell.metrics);
+        let slower = metrics.filter(|metric| metric.name.starts_with(self.of));
+        stretch::slow(slower, self.factor);
+        record
+    }
+
+    fn is_none(&self) -> bool {
+        self.factor == 1.0
+    }
+
+    fn concerns(&self, metric: &Metric) -> bool {
+        !self.is_none() && metric.name.starts_with(self.of)
+    }
 }
 
 impl Count {
-    fn enter(&mut self, held: &Held) {
+    fn enter(&mut self, change: &Change, held: &Held, record: &RunRecord) {
         self.runs += 1;
         self.judged += u64::from(held.held > 0);
         self.alarms += u64::from(held.failed > 0);
         self.excused += u64::from(held.other_load > 0);
+        let metrics = record.cells.iter().flat_map(|cell| &cell.metrics);
+        for metric in metrics.filter(|metric| !change.concerns(metric)) {
+            let why = metric.why.as_deref().unwrap_or_default();
+            if why.starts_with("history: median") {
+                self.unchanged[0] += u64::from(metric.verdict == Verdict::Fail);
+                self.unchanged[1] += 1;
+            }
+        }
     }
 }
 
-fn row(past: Past, stretch: f64, count: &Count) -> Result<String, Box<dyn Error>> {
+fn row(past: Past, change: &Change, count: &Count) -> Result<String, Box<dyn Error>> {
     let past = match past {
         Past::Given => "those before them alone".into(),
         Past::All => "all before".into(),
         Past::Last(count) => format!("the last {count}"),
     };
-    let times = match stretch == 1.0 {
-        true => "as they are: false alarms".into(),
-        false => format!("+{:.0} %: found", 100.0 * (stretch - 1.0)),
+    let per_cent = 100.0 * (change.factor - 1.0);
+    let times = match (change.is_none(), change.of) {
+        (true, _) => "as they are: false alarms".into(),
+        (false, "") => format!("+{per_cent:.0} %: found"),
+        (false, of) => format!("`{of}` alone +{per_cent:.0} %: found"),
     };
-    let blind = match stretch == 1.0 {
+    let blind = match change.is_none() {
         true => share(count.blind[0], count.blind[1])?,
         false => String::new(),
     };
+    // Figures of a run depend on each other, so that there is no simple interval.
+    let unchanged = match count.unchanged {
+        [_, 0] => String::new(),
+        [failed, held] => format!("{:.1} %", 100.0 * failed as f64 / held as f64),
+    };
     Ok(format!(
-        "| {past} | {times} | {} of {} | {} | {} | {} |",
+        "| {past} | {times} | {} of {} | {} | {} | {unchanged} | {blind} |",
         count.judged,
         count.runs,
         share(count.alarms, count.judged)?,
         count.excused,
-        blind,
     ))
 }
 

@@ -17,20 +17,27 @@ LEVELS = (0.05, 0.5)
 OUT = pathlib.Path(__file__).parents[2] / "stats/tests/vectors/next_run.json"
 
 
-def scores(runs, margin):
+def reached(values, runs):
+    """What one run more than `runs` reach, by column."""
+    return np.partition(values, -1 - runs, axis=0)[-1 - runs]
+
+
+def scores(runs, margin, allowed):
     """By run and figure; `runs` has the new one last."""
     centre = np.median(runs, axis=0)
     excess = runs - centre
-    scale = np.hypot(np.linalg.norm(excess.clip(0), axis=0) / np.sqrt(len(runs)), margin * abs(centre) / 4)
-    counts = (excess > 0) & (excess >= margin * abs(centre))
-    return centre, np.divide(excess, scale, out=np.zeros_like(excess), where=counts)
+    least = margin * abs(centre)
+    scale = np.maximum(reached(excess, allowed), least)
+    counts = (excess > 0) & (excess >= least)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return centre, np.where(counts, np.minimum(excess / scale, 1e9), 0.0)
 
 
-def badness(score, level):
-    """By run: the larger of worst and sum, each by what one run more than the share `level` reaches."""
-    measures = np.column_stack([score.max(axis=1), score.clip(max=2).sum(axis=1)])
-    place = int(level * len(score) * (1 + 1e-12))
-    return measures, np.sort(measures, axis=0)[::-1][place].clip(min=1e-9)
+def badness(score, allowed):
+    """By run: the largest of its worst, second, fourth, eighth ... worst scores, in units of their own."""
+    ranks = 2 ** np.arange(score.shape[1].bit_length()) - 1
+    worst = np.sort(score, axis=1)[:, ::-1][:, ranks]
+    return (worst / reached(worst, allowed).clip(min=1e-9)).max(axis=1)
 
 
 def dependence(past):
@@ -57,24 +64,20 @@ def share_as_bad(values):
 def case(past, new, margin):
     factor = dependence(past)
     runs = np.vstack([past, new])
-    centre, score = scores(runs, margin)
     p = {}
     for level in LEVELS:
-        measures, units = badness(score, level)
-        bad = (measures / units).max(axis=1)
-        joint, own = [], []
-        for figure, all_of_it in zip(score[-1], score.T):
-            # The share of all choices of the new run that are as bad as it is with this as its worst
-            # figure, and by this figure alone.
-            here = max(figure / units[0], measures[-1, 1] / units[1])
-            joint.append(share_as_bad(np.append(bad[:-1], here)) if figure > 0 else 1.0)
-            own.append(share_as_bad(all_of_it) if figure > 0 else 1.0)
-        both = np.maximum(joint, own)
+        allowed = int(level * len(runs) * (1 + 1e-12) / factor)
+        if allowed == 0:
+            p[level] = None
+            continue
+        centre, score = scores(runs, margin, allowed)
+        run = share_as_bad(badness(score, allowed))
+        own = np.array([share_as_bad(figure) for figure in score.T])
+        both = np.maximum(own, run)
         # If the run is bad and no figure alone is, the worst is named.
         if not (both * factor <= level * (1 + 1e-12)).any():
-            worst = len(both) - 1 - np.argmax(score[-1][::-1])
-            both[worst] = joint[worst]
-        p[level] = both.tolist()
+            both[len(both) - 1 - np.argmax(score[-1][::-1])] = run
+        p[level] = np.where(score[-1] > 0, both, 1.0).tolist()
     return {
         "past": past.T.tolist(),
         "next": new.tolist(),

@@ -115,24 +115,22 @@ pub fn min_runs_before(alpha: f64, dependence: f64) -> Result<usize, StatsError>
 /// before, *any* figure is over its bound with probability `alpha` at most.
 ///
 /// A figure's excess over the median of all `n + 1` runs, the new one among them, counts in units
-/// of the root mean square of all runs' excesses (and of a quarter of the margin, lest what hardly
-/// varies raise alarms for the rest), and as nothing where it is below the figure's margin. That
-/// unit knows a figure's tail: a maximum, which some runs exceed a hundredfold, then counts
-/// no more than a median does. Ratios had better be given as logarithms.
+/// of its own bound: what one run more than `k = ⌊alpha (n + 1)⌋` of the `n + 1` exceed, or the figure's
+/// margin if that is more. Below the margin it counts as nothing. That unit knows a
+/// figure's tail: a maximum, which some runs exceed a hundredfold, then counts no more than a median does.
+/// Ratios had better be given as logarithms.
 ///
-/// A run is measured twice: by its worst figure, which finds what has got much worse, and by
-/// the sum over figures of up to two units each, which finds what has made many a little
-/// worse, when single figures of some runs are out by more. Both count in units of what one run more
-/// than `k = ⌊alpha (n + 1)⌋` of the `n + 1` reach, and a run is as bad as the larger. If nothing
-/// has changed the `n + 1` runs are exchangeable, and each is the worst with the same probability,
-/// whatever the distributions of the figures and however these depend on each other: the new run is
-/// among the `k` worst with probability `alpha` at most.
+/// A run is measured by its worst figure, its second, fourth, eighth worst and so on: the first finds
+/// what has got much worse, the last what is a little worse everywhere, and none heeds what is out in
+/// fewer figures. Each counts in units of what one run more than `k` reach, and a run is
+/// as bad as the largest of them. If nothing has changed the `n + 1` runs are exchangeable, and each is
+/// the worst with the same probability, whatever the distributions of the figures and however these
+/// depend on each other: the new run is among the `k` worst with probability `alpha` at most.
 ///
 /// Of a run that is, those figures are over by which alone it would be one of the `k` worst too: a
 /// figure in which nothing has changed is named with probability `alpha` at most, whatever the others
 /// do. If there is none, as where many are a little worse, it is the one that is out by most. The p-value
-/// of a figure that counts is the larger share of runs as bad as the new one: were this its worst
-/// figure, and by this figure alone.
+/// of a figure that counts is the run's, or its own if that is larger.
 ///
 /// For one figure this is the classical bound for one future observation, the `k`-th largest value
 /// (G. J. Hahn, W. Q. Meeker, *Statistical Intervals*, 1991, §5.4; S. S. Wilks 1941). For many it
@@ -180,119 +178,136 @@ pub fn next_run(figures: &[NextFigure<'_>], alpha: f64) -> Result<NextRun, Stats
     if n < needed {
         return Err(StatsError::TooFew { n, needed });
     }
-    let scored: Vec<Scored> = (figures.iter().map(Scored::new)).collect::<Result<_, _>>()?;
-    let badness = Badness::new(&scored, n, alpha);
     let allowed = (alpha * (1.0 + ROUNDING) * (n + 1) as f64 / dependence) as usize;
-    let critical = badness.critical(allowed);
+    let scored: Vec<Scored> = (figures.iter())
+        .map(|figure| Scored::new(figure, allowed))
+        .collect::<Result<_, _>>()?;
     // Whether the run is one of the worst is asked first, and then which of its figures are.
-    let joint: Vec<usize> = scored.iter().map(|figure| badness.as_bad(figure)).collect();
+    let badness = Badness::new(&scored, allowed);
     let own: Vec<usize> = scored.iter().map(Scored::as_bad).collect();
-    let named = |figure: usize| joint[figure].max(own[figure]) <= allowed;
-    let most = (0..scored.len())
+    let alone = own.iter().all(|own| (*own).max(badness.as_bad) > allowed);
+    let worst = (0..scored.len())
         .max_by(|a, b| scored[*a].next().total_cmp(&scored[*b].next()))
-        .filter(|_| !(0..scored.len()).any(named));
-    let bounds = scored.iter().enumerate().map(|(place, figure)| {
-        let mut as_bad = joint[place];
-        let mut limit = figure.margin.max(figure.largest(critical));
-        if most != Some(place) {
-            as_bad = as_bad.max(own[place]);
-            limit = limit.max(figure.own_limit(allowed));
-        }
-        NextBound {
-            centre: figure.centre,
-            limit: figure.centre + limit,
-            p: (dependence * as_bad as f64 / (n + 1) as f64).min(1.0),
-            over: as_bad <= allowed,
-        }
-    });
+        .filter(|_| alone);
+    let bounds = scored
+        .iter()
+        .zip(own)
+        .enumerate()
+        .map(|(place, (figure, own))| {
+            let critical = badness.critical(figure.next());
+            let (limit, as_bad) = match worst == Some(place) {
+                true => (figure.scale * critical, badness.as_bad),
+                false => (
+                    figure.own_limit * critical.max(1.0),
+                    badness.as_bad.max(own),
+                ),
+            };
+            let counts = figure.next() > 0.0;
+            NextBound {
+                centre: figure.centre,
+                limit: figure.centre + limit.max(figure.margin),
+                p: match counts {
+                    true => (dependence * as_bad as f64 / (n + 1) as f64).min(1.0),
+                    false => 1.0,
+                },
+                over: counts && as_bad <= allowed,
+            }
+        });
     Ok(NextRun {
         dependence,
         bounds: bounds.collect(),
     })
 }
 
-/// What a figure adds to the sum of its run, at most: with more, single figures that are far out
-/// would make up the sums too.
-const MOST_OF_ONE: f64 = 2.0;
-
 /// How bad runs are.
 struct Badness {
-    /// Of the runs before, the worst first.
-    before: Vec<f64>,
-    /// The new run's, by its sum.
-    by_sum: f64,
-    /// The score of a worst figure that counts as one.
-    unit: f64,
+    /// How many runs are as bad as the new one, itself among them.
+    as_bad: usize,
+    /// Scores of the new run, the largest first.
+    next: Vec<f64>,
+    /// Ranks of the scores that are looked at, from 0, and the largest score there that does not
+    /// make the new run one of the `allowed` worst.
+    limits: Vec<(usize, f64)>,
 }
 
 impl Badness {
-    fn new(scored: &[Scored], n: usize, alpha: f64) -> Self {
-        let over = |join: fn(f64, f64) -> f64| -> Vec<f64> {
-            let run = |run| scored.iter().map(move |figure| figure.scores[run]);
-            (0..=n).map(|place| run(place).fold(0.0, join)).collect()
+    fn new(scored: &[Scored], allowed: usize) -> Self {
+        let runs = scored[0].scores.len();
+        let sorted = |run: usize| {
+            let mut scores: Vec<f64> = scored.iter().map(|figure| figure.scores[run]).collect();
+            scores.sort_by(|a, b| b.total_cmp(a));
+            scores
         };
-        let worst = over(f64::max);
-        let sums = over(|sum, score| sum + score.min(MOST_OF_ONE));
-        let place = (alpha * (1.0 + ROUNDING) * (n + 1) as f64) as usize;
-        let unit = |all: &[f64]| {
-            let mut sorted = all.to_vec();
-            sorted.sort_by(|a, b| b.total_cmp(a));
-            // Where so few runs have any figure that counts, those are worse than all others.
-            sorted[place.min(n)].max(1e-9)
-        };
-        let units = (unit(&worst), unit(&sums));
-        let both = worst.iter().zip(&sums);
-        let mut before: Vec<f64> = both
-            .take(n)
-            .map(|(worst, sum)| (worst / units.0).max(sum / units.1))
+        let sorted: Vec<Vec<f64>> = (0..runs).map(sorted).collect();
+        let ranks: Vec<usize> = std::iter::successors(Some(1), |rank| Some(2 * rank))
+            .take_while(|rank| *rank <= scored.len())
+            .map(|rank| rank - 1)
             .collect();
+        let unit = |rank: &usize| {
+            let mut scores: Vec<f64> = sorted.iter().map(|scores| scores[*rank]).collect();
+            scores.sort_by(|a, b| b.total_cmp(a));
+            // Where so few runs have any that count, those are worse than all others.
+            scores[allowed.min(runs - 1)].max(1.0 / MOST)
+        };
+        let units: Vec<f64> = ranks.iter().map(unit).collect();
+        let bad = |scores: &Vec<f64>| {
+            let all = ranks.iter().zip(&units);
+            all.map(|(rank, unit)| scores[*rank] / unit)
+                .fold(0.0, f64::max)
+        };
+        let next = sorted[runs - 1].clone();
+        let mut before: Vec<f64> = sorted[..runs - 1].iter().map(bad).collect();
         before.sort_by(|a, b| b.total_cmp(a));
+        // The same score from two figures is not quite the same number.
+        let new = bad(&next) * (1.0 - ROUNDING);
+        let critical = before[allowed.clamp(1, before.len()) - 1];
         Self {
-            before,
-            by_sum: sums[n] / units.1,
-            unit: units.0,
+            as_bad: 1 + before.partition_point(|before| *before >= new),
+            next,
+            limits: (ranks.iter().zip(&units))
+                .map(|(rank, unit)| (*rank, critical * unit))
+                .collect(),
         }
     }
 
-    /// How many runs are as bad as the new one, itself among them, if this is its worst figure; more
-    /// than all if that does not count.
-    fn as_bad(&self, figure: &Scored) -> usize {
-        match figure.next() {
-            score if score > 0.0 => {
-                // The same number of deviations of two figures is not quite the same number.
-                let new = (score / self.unit).max(self.by_sum) * (1.0 - ROUNDING);
-                1 + self.before.partition_point(|before| *before >= new)
+    /// The largest score in place of `score`, which is one of the new run's, that does not make the
+    /// run one of the `allowed` worst; 0 if it is whatever this one may be.
+    fn critical(&self, score: f64) -> f64 {
+        let place = self.next.partition_point(|next| *next > score);
+        let other = |rank: usize| self.next.get(if rank < place { rank } else { rank + 1 });
+        let mut critical = f64::INFINITY;
+        for (rank, limit) in &self.limits {
+            // Of the others, one is at this rank if this score is smaller, and one above if it is larger.
+            let over =
+                |score: Option<&f64>| score.is_some_and(|score| score * (1.0 - ROUNDING) > *limit);
+            if over(other(*rank)) {
+                return 0.0;
             }
-            _ => self.before.len() + 2,
+            if *rank == 0 || over(other(*rank - 1)) {
+                critical = critical.min(*limit);
+            }
         }
-    }
-
-    /// The largest score that does not make the new run one of the `allowed` worst.
-    fn critical(&self, allowed: usize) -> f64 {
-        let last = self.before[allowed.clamp(1, self.before.len()) - 1];
-        match self.by_sum * (1.0 - ROUNDING) > last {
-            true => 0.0,
-            false => last * self.unit,
-        }
+        critical
     }
 }
+
+/// A larger score is as good as this one: what has never varied and does now.
+const MOST: f64 = 1e9;
 
 /// A figure of all runs, the new one last, on the scale that all figures share.
 struct Scored {
     centre: f64,
     margin: f64,
-    /// Mean square of the excesses before, over all runs, and what is added to it.
-    square: f64,
     /// What excesses were divided by.
     scale: f64,
+    /// The largest excess that does not make the new run one of the `allowed` worst by this figure
+    /// alone, of what counts.
+    own_limit: f64,
     scores: Vec<f64>,
 }
 
-/// As much of the margin is added to the noise of each figure.
-const SHARE_OF_MARGIN: f64 = 0.25;
-
 impl Scored {
-    fn new(figure: &NextFigure<'_>) -> Result<Self, StatsError> {
+    fn new(figure: &NextFigure<'_>, allowed: usize) -> Result<Self, StatsError> {
         let mut values = figure.past.to_vec();
         values.push(figure.next);
         let mut sorted = values.clone();
@@ -302,26 +317,24 @@ impl Scored {
             Margin::OfCentre(share) => share * centre.abs(),
             Margin::Absolute(excess) => excess,
         };
-        let square = |value: &f64| (value - centre).max(0.0).powi(2) / values.len() as f64;
-        let before = figure.past.iter().map(square).sum::<f64>();
-        let before = before + (SHARE_OF_MARGIN * margin).powi(2);
-        let scale = finite((before + square(&figure.next)).sqrt())?;
+        let mut before: Vec<f64> = figure.past.iter().map(|value| value - centre).collect();
+        before.sort_by(|a, b| b.total_cmp(a));
+        let next = finite(figure.next - centre)?;
+        let own_limit = finite(before[allowed.clamp(1, before.len()) - 1])?.max(margin);
+        // What one run more than are allowed reaches, the new one among them.
+        let one_more = before.get(allowed).copied().unwrap_or(margin);
+        let scale = one_more.max(next.min(own_limit)).max(margin);
         let score = |value: &f64| match value - centre {
-            excess if excess > 0.0 && excess >= margin => excess / scale,
+            excess if excess > 0.0 && excess >= margin => (excess / scale).min(MOST),
             _ => 0.0,
         };
         Ok(Self {
             centre,
             margin,
-            square: before,
             scale,
+            own_limit,
             scores: values.iter().map(score).collect(),
         })
-    }
-
-    /// The new run's score.
-    fn next(&self) -> f64 {
-        self.before_and_next().1
     }
 
     fn before_and_next(&self) -> (&[f64], f64) {
@@ -331,28 +344,16 @@ impl Scored {
         }
     }
 
+    /// The new run's score.
+    fn next(&self) -> f64 {
+        self.before_and_next().1
+    }
+
     /// How many runs are as bad as the new one by this figure alone, itself among them.
     fn as_bad(&self) -> usize {
         let (before, next) = self.before_and_next();
         let as_bad = |score: &&f64| **score >= next * (1.0 - ROUNDING);
         1 + before.iter().filter(as_bad).count()
-    }
-
-    /// The largest excess that does not make the new run one of the `allowed` worst by this figure
-    /// alone; of what counts.
-    fn own_limit(&self, allowed: usize) -> f64 {
-        let mut before = self.before_and_next().0.to_vec();
-        before.sort_by(|a, b| b.total_cmp(a));
-        before[allowed.clamp(1, before.len()) - 1] * self.scale
-    }
-
-    /// The largest excess whose score, of which it is a part itself, is no more than `score`.
-    fn largest(&self, score: f64) -> f64 {
-        let own_share = score * score / self.scores.len() as f64;
-        match own_share < 1.0 {
-            true => score * (self.square / (1.0 - own_share)).sqrt(),
-            false => f64::INFINITY,
-        }
     }
 }
 

@@ -239,7 +239,7 @@ fn what_has_not_changed_is_seldom_named() {
     let trials = 300;
     for noise in &NOISES[..3] {
         for shifted in [1, 10, 15] {
-            let shift = six_deviations(noise);
+            let shift = 2.0 * six_deviations(noise);
             let [alarms, worse, others] = named(*noise, 39, shifted, shift, trials);
             let name = noise.name;
             // Half the variance is common to the figures of a run, which are therefore taken for one.
