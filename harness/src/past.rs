@@ -79,13 +79,16 @@ impl AgainstHistory {
 }
 
 fn say(held: &Held) {
+    let plural = |count: usize| if count == 1 { "" } else { "s" };
     anstream::eprintln!(
-        "history: {} runs before this one; {} figures held against theirs, {} worse",
+        "history: {} run{} before this one; {} figure{} held against theirs, {} worse",
         held.runs,
+        plural(held.runs),
         held.held,
+        plural(held.held),
         held.failed
     );
     for (why, count) in &held.left_out {
-        anstream::eprintln!("history: {count} figures not held: {why}");
+        anstream::eprintln!("history: {count} figure{} not held: {why}", plural(*count));
     }
 }
