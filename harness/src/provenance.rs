@@ -5,17 +5,20 @@ use std::process::Command;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use machine::{Machine, State};
+use machine::{Machine, OtherLoad, State};
 use reports::history::without_password;
 use reports::{GitRevision, MachineRecord, PlanRecord, Provenance};
 use suites::Shard;
 
 use crate::plan::Plan;
 
-/// What is known before the first cell.
-pub(crate) fn gather(plan: &Plan) -> Result<Provenance> {
+/// What is known before the first cell. `load` began to look when the program did.
+pub(crate) fn gather(plan: &Plan, load: Option<OtherLoad>) -> Result<Provenance> {
     let machine = Machine::detect();
-    let state = State::sample();
+    let state = State {
+        other_busy_cores: load.and_then(OtherLoad::settle),
+        ..State::sample()
+    };
     let mut models = Vec::new();
     for engine in plan.engines.iter().chain(&plan.fallback) {
         if !models.contains(&engine.model.record) {

@@ -1,6 +1,7 @@
 //! How busy other programs keep the machine.
 
 use std::mem::MaybeUninit;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use sysinfo::{CpuRefreshKind, System};
@@ -69,6 +70,23 @@ impl OtherLoad {
         (self.own, self.at) = (own, Instant::now());
         Some((all - ours).max(0.0))
     }
+
+    /// The same after as long as it takes, which is [`LEAST_INTERVAL`](Self::LEAST_INTERVAL) since the
+    /// last look at most; `None` where the system does not tell.
+    ///
+    /// ```
+    /// use harness_machine::OtherLoad;
+    ///
+    /// let load = OtherLoad::new();
+    /// // … what has to be done first anyway …
+    /// if let Some(cores) = load.and_then(OtherLoad::settle) {
+    ///     println!("other programs keep {cores:.1} cores busy");
+    /// }
+    /// ```
+    pub fn settle(mut self) -> Option<f64> {
+        thread::sleep(Self::LEAST_INTERVAL.saturating_sub(self.at.elapsed()));
+        self.busy_cores()
+    }
 }
 
 /// Processor time of this process, in user and kernel mode, all threads together.
@@ -95,6 +113,13 @@ mod tests {
     fn a_glance_tells_nothing() {
         let mut load = OtherLoad::new().unwrap();
         assert_eq!(load.busy_cores(), None);
+    }
+
+    #[test]
+    fn who_waits_is_told() {
+        let cores = std::thread::available_parallelism().unwrap().get() as f64;
+        let others = OtherLoad::new().unwrap().settle().unwrap();
+        assert!((0.0..=cores).contains(&others), "{others} of {cores}");
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub struct State {
     pub cpu_frequency_max_khz: Option<u64>,
     /// Mean number of running (on Linux, also of disk-bound) threads in the last minute.
     pub load_average_1min: Option<f64>,
+    /// Cores that other programs kept busy just before; only where that was looked at, for it takes
+    /// [a while](crate::OtherLoad::LEAST_INTERVAL), and [`State::sample`] does not.
+    pub other_busy_cores: Option<f64>,
     /// Memory that nothing uses.
     pub memory_free_bytes: Option<u64>,
     /// On Linux, memory to be had without swapping, caches included; on macOS, all that is

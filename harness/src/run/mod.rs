@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use machine::State;
+use machine::{OtherLoad, State};
 use reports::render::{self, Style};
 use reports::{Provenance, RunRecord, RunWriter, SCHEMA, Tally, Telemetry};
 use suites::Shard;
@@ -39,8 +39,9 @@ use crate::provenance;
 use crate::verdict::UserGate;
 
 pub(crate) fn run(engines: &Engines, arguments: &RunArguments) -> Result<Exit> {
+    let load = OtherLoad::new();
     let plan = Plan::new(engines, arguments)?;
-    let provenance = provenance::gather(&plan)?;
+    let provenance = provenance::gather(&plan, load)?;
     let talk = match (arguments.quiet, arguments.verbose) {
         (true, _) => Talk::Quiet,
         (false, true) => Talk::Lines,

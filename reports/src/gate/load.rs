@@ -10,9 +10,33 @@ use serde_json::Value;
 
 use crate::MachineRecord;
 
-/// Loads that differ by no more threads a core are about equal. It is also the load from which on
-/// the machine warns that timings are suspect.
+/// Loads that differ by no more threads a core, or busy cores of all, are about equal. It is also the
+/// load from which on the machine warns that timings are suspect.
 const ABOUT: f64 = 0.5;
+
+/// How busy the machine was before a run.
+#[derive(Clone, Copy)]
+struct Load {
+    /// Threads, in the last minute: it remembers what has just ended, and the run before.
+    average: f64,
+    /// Cores kept busy by other programs at that moment: what has just begun.
+    others: Option<f64>,
+}
+
+impl Load {
+    fn of(state: &Value) -> Option<Self> {
+        Some(Self {
+            average: state["load_average_1min"].as_f64()?,
+            others: state["other_busy_cores"].as_f64(),
+        })
+    }
+
+    fn is_about(self, other: Self, about: f64) -> bool {
+        let near = |a: f64, b: f64| (a - b).abs() <= about;
+        let others = self.others.zip(other.others);
+        near(self.average, other.average) && others.is_none_or(|(a, b)| near(a, b))
+    }
+}
 
 /// The runs that a run is held against.
 pub(super) enum Alike {
@@ -36,27 +60,38 @@ impl Alike {
         pasts: &[Vec<(usize, f64)>],
         needed: usize,
     ) -> Self {
-        let loads: Vec<Option<f64>> = states.map(|state| state.and_then(load)).collect();
-        let now = match load(&machine.state_at_start) {
+        let loads: Vec<Option<Load>> = states.map(|state| state.and_then(Load::of)).collect();
+        let now = match Load::of(&machine.state_at_start) {
             Some(now) if loads.iter().any(Option::is_some) => now,
             _ => return Alike::All,
         };
         let about = ABOUT * machine.identity["logical_cores"].as_f64().unwrap_or(1.0);
-        let inside = |load: &Option<f64>| load.is_some_and(|load| (load - now).abs() <= about);
-        let members: Vec<bool> = loads.iter().map(inside).collect();
+        let members: Vec<bool> = (loads.iter())
+            .map(|load| load.is_some_and(|load| load.is_about(now, about)))
+            .collect();
         let left = |past: &Vec<(usize, f64)>| past.iter().filter(|(run, _)| members[*run]).count();
         let count = pasts.iter().map(left).max().unwrap_or_default();
         if count < needed {
+            let others = match now.others {
+                Some(cores) => format!(" and of the {cores:.1} cores that others kept busy"),
+                None => String::new(),
+            };
             return Alike::TooFew(format!(
                 "worse, but at another load: {count} runs before began within {about:.1} of its load \
-                 average of {now:.1}, and {needed} are needed; run it again"
+                 average of {:.1}{others}, and {needed} are needed; run it again",
+                now.average
             ));
         }
         match members.iter().all(|member| *member) {
             true => Alike::All,
             false => {
-                let (least, most) = ((now - about).max(0.0), now + about);
-                let which = format!(" at load {least:.1} to {most:.1}");
+                let around =
+                    |load: f64| format!("{:.1} to {:.1}", (load - about).max(0.0), load + about);
+                let others = match now.others {
+                    Some(cores) => format!(", others {}", around(cores)),
+                    None => String::new(),
+                };
+                let which = format!(" at load {}{others}", around(now.average));
                 Alike::Chosen { which, members }
             }
         }
@@ -78,8 +113,4 @@ impl Alike {
             Alike::All | Alike::TooFew(_) => "",
         }
     }
-}
-
-fn load(state: &Value) -> Option<f64> {
-    state["load_average_1min"].as_f64()
 }

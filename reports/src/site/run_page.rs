@@ -166,6 +166,10 @@ fn facts(provenance: &Provenance) -> Vec<(&'static str, String, bool)> {
             false,
         );
     }
+    if let Some(cores) = state.state_at_start["other_busy_cores"].as_f64() {
+        let cores = format!("{} kept busy by others at the start", number(cores));
+        fact("Cores", cores, false);
+    }
     for warning in &provenance.machine.warnings {
         fact("Warning", warning.clone(), false);
     }

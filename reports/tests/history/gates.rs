@@ -14,6 +14,7 @@ on_both! {
     answers_are_held_against_their_level
     what_a_suite_demands_stands
     a_load_not_seen_before_is_no_regression
+    a_load_that_has_just_begun_is_no_regression
     a_run_is_held_against_runs_at_its_load
 }
 
@@ -280,6 +281,36 @@ fn a_load_not_seen_before_is_no_regression(url: &str) {
         // What an engine answers does not depend on that.
         record.cells[0].metrics[2].value = Some(9.0);
         assert_eq!(held(&mut history, &mut record).failed, failed + 1);
+    }
+}
+
+/// The load average does not tell yet.
+fn a_load_that_has_just_begun_is_no_regression(url: &str) {
+    let others = |record: &mut RunRecord, cores: f64| {
+        load(record, 0.4);
+        record.provenance.machine.state_at_start["other_busy_cores"] = cores.into();
+    };
+    let mut history = history(url, 37, |day, record| match day % 2 {
+        0 => others(record, 0.1),
+        // Of an earlier version, which did not look: 18 of them are one too few.
+        _ => load(record, 0.4),
+    });
+    for (cores, failed) in [(0.2, 1), (2.0, 1), (3.9, 0)] {
+        let mut record = night(37);
+        others(&mut record, cores);
+        times(&mut record.cells[0].metrics[0], 1.2);
+        let came = held(&mut history, &mut record);
+        assert_eq!(
+            (came.failed, came.other_load),
+            (failed, 1 - failed),
+            "{cores}: {came:?}"
+        );
+        if failed == 0 {
+            let (why, _) = &came.left_out[0];
+            let expected = "18 runs before began within 2.0 of its load average of 0.4 and of the \
+                            3.9 cores that others kept busy";
+            assert!(why.contains(expected), "{why}");
+        }
     }
 }
 
