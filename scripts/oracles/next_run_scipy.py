@@ -22,22 +22,22 @@ def reached(values, runs):
     return np.partition(values, -1 - runs, axis=0)[-1 - runs]
 
 
-def scores(runs, margin, allowed):
+def scores(runs, margin, few):
     """By run and figure; `runs` has the new one last."""
     centre = np.median(runs, axis=0)
     excess = runs - centre
     least = margin * abs(centre)
-    scale = np.maximum(reached(excess, allowed), least)
+    scale = np.maximum(reached(excess, few), least)
     counts = (excess > 0) & (excess >= least)
     with np.errstate(divide="ignore", invalid="ignore"):
         return centre, np.where(counts, np.minimum(excess / scale, 1e9), 0.0)
 
 
-def badness(score, allowed):
+def badness(score, few):
     """By run: the largest of its worst, second, fourth, eighth ... worst scores, in units of their own."""
     ranks = 2 ** np.arange(score.shape[1].bit_length()) - 1
     worst = np.sort(score, axis=1)[:, ::-1][:, ranks]
-    return (worst / reached(worst, allowed).clip(min=1e-9)).max(axis=1)
+    return (worst / reached(worst, few).clip(min=1e-9)).max(axis=1)
 
 
 def dependence(past):
@@ -66,12 +66,9 @@ def case(past, new, margin):
     runs = np.vstack([past, new])
     p = {}
     for level in LEVELS:
-        allowed = int(level * len(runs) * (1 + 1e-12) / factor)
-        if allowed == 0:
-            p[level] = None
-            continue
-        centre, score = scores(runs, margin, allowed)
-        run = share_as_bad(badness(score, allowed))
+        few = int(level * len(runs) * (1 + 1e-12))
+        centre, score = scores(runs, margin, few)
+        run = share_as_bad(badness(score, few))
         own = np.array([share_as_bad(figure) for figure in score.T])
         both = np.maximum(own, run)
         # If the run is bad and no figure alone is, the worst is named.

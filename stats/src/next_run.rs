@@ -129,7 +129,7 @@ pub fn min_runs_before(alpha: f64, dependence: f64) -> Result<usize, StatsError>
 ///
 /// Of a run that is, those figures are over by which alone it would be one of the `k` worst too: a
 /// figure in which nothing has changed is named with probability `alpha` at most, whatever the others
-/// do. If there is none, as where many are a little worse, it is the one that is out by most. The p-value
+/// do. If there is none, as where many are a little worse, the one that is out by most is. The p-value
 /// of a figure that counts is the run's, or its own if that is larger.
 ///
 /// For one figure this is the classical bound for one future observation, the `k`-th largest value
@@ -178,15 +178,17 @@ pub fn next_run(figures: &[NextFigure<'_>], alpha: f64) -> Result<NextRun, Stats
     if n < needed {
         return Err(StatsError::TooFew { n, needed });
     }
-    let allowed = (alpha * (1.0 + ROUNDING) * (n + 1) as f64 / dependence) as usize;
+    // Units are the same whichever run is the new one, which the dependence is not.
+    let share = alpha * (1.0 + ROUNDING) * (n + 1) as f64;
+    let (worst, allowed) = (share as usize, (share / dependence) as usize);
     let scored: Vec<Scored> = (figures.iter())
-        .map(|figure| Scored::new(figure, allowed))
+        .map(|figure| Scored::new(figure, worst, allowed))
         .collect::<Result<_, _>>()?;
     // Whether the run is one of the worst is asked first, and then which of its figures are.
-    let badness = Badness::new(&scored, allowed);
+    let badness = Badness::new(&scored, worst, allowed);
     let own: Vec<usize> = scored.iter().map(Scored::as_bad).collect();
     let alone = own.iter().all(|own| (*own).max(badness.as_bad) > allowed);
-    let worst = (0..scored.len())
+    let representative = (0..scored.len())
         .max_by(|a, b| scored[*a].next().total_cmp(&scored[*b].next()))
         .filter(|_| alone);
     let bounds = scored
@@ -195,10 +197,10 @@ pub fn next_run(figures: &[NextFigure<'_>], alpha: f64) -> Result<NextRun, Stats
         .enumerate()
         .map(|(place, (figure, own))| {
             let critical = badness.critical(figure.next());
-            let (limit, as_bad) = match worst == Some(place) {
+            let (limit, as_bad) = match representative == Some(place) {
                 true => (figure.scale * critical, badness.as_bad),
                 false => (
-                    figure.own_limit * critical.max(1.0),
+                    figure.own_limit.max(figure.own_scale * critical),
                     badness.as_bad.max(own),
                 ),
             };
@@ -231,7 +233,7 @@ struct Badness {
 }
 
 impl Badness {
-    fn new(scored: &[Scored], allowed: usize) -> Self {
+    fn new(scored: &[Scored], worst: usize, allowed: usize) -> Self {
         let runs = scored[0].scores.len();
         let sorted = |run: usize| {
             let mut scores: Vec<f64> = scored.iter().map(|figure| figure.scores[run]).collect();
@@ -247,7 +249,7 @@ impl Badness {
             let mut scores: Vec<f64> = sorted.iter().map(|scores| scores[*rank]).collect();
             scores.sort_by(|a, b| b.total_cmp(a));
             // Where so few runs have any that count, those are worse than all others.
-            scores[allowed.min(runs - 1)].max(1.0 / MOST)
+            scores[worst.min(runs - 1)].max(1.0 / MOST)
         };
         let units: Vec<f64> = ranks.iter().map(unit).collect();
         let bad = |scores: &Vec<f64>| {
@@ -298,8 +300,9 @@ const MOST: f64 = 1e9;
 struct Scored {
     centre: f64,
     margin: f64,
-    /// What excesses were divided by.
+    /// What excesses were divided by, and what they would be if the new run were one of the `worst`.
     scale: f64,
+    own_scale: f64,
     /// The largest excess that does not make the new run one of the `allowed` worst by this figure
     /// alone, of what counts.
     own_limit: f64,
@@ -307,7 +310,7 @@ struct Scored {
 }
 
 impl Scored {
-    fn new(figure: &NextFigure<'_>, allowed: usize) -> Result<Self, StatsError> {
+    fn new(figure: &NextFigure<'_>, worst: usize, allowed: usize) -> Result<Self, StatsError> {
         let mut values = figure.past.to_vec();
         values.push(figure.next);
         let mut sorted = values.clone();
@@ -320,10 +323,10 @@ impl Scored {
         let mut before: Vec<f64> = figure.past.iter().map(|value| value - centre).collect();
         before.sort_by(|a, b| b.total_cmp(a));
         let next = finite(figure.next - centre)?;
-        let own_limit = finite(before[allowed.clamp(1, before.len()) - 1])?.max(margin);
-        // What one run more than are allowed reaches, the new one among them.
-        let one_more = before.get(allowed).copied().unwrap_or(margin);
-        let scale = one_more.max(next.min(own_limit)).max(margin);
+        let nth = |count: usize| before[count.clamp(1, before.len()) - 1].max(margin);
+        let own_scale = finite(nth(worst))?;
+        // What one run more than the `worst` reaches, the new one among them.
+        let scale = nth(worst + 1).max(next.min(own_scale));
         let score = |value: &f64| match value - centre {
             excess if excess > 0.0 && excess >= margin => (excess / scale).min(MOST),
             _ => 0.0,
@@ -332,7 +335,8 @@ impl Scored {
             centre,
             margin,
             scale,
-            own_limit,
+            own_scale,
+            own_limit: nth(allowed),
             scores: values.iter().map(score).collect(),
         })
     }
