@@ -133,7 +133,7 @@ impl Mark {
     }
 
     /// Gate for two ways through one engine: the weights are shared, so only
-    /// rounding on the way may differ.
+    /// rounding on the way may differ, and each way rounds for itself.
     pub(crate) fn same_weights(&self, numerics: Numerics, model: &ModelConfig) -> Gate {
         let numerics = Numerics {
             weights: NumberFormat::F32,
@@ -141,9 +141,9 @@ impl Mark {
         };
         Gate {
             comparison: Comparison::AtMost,
-            bound: MARGIN * self.gain * product_noise(numerics, model),
+            bound: MARGIN * self.gain * 2.0 * product_noise(numerics, model),
             because: format!(
-                "one bit over the noise of {} activations and {} KV; the weights are the same",
+                "one bit over the noise of {} activations and {} KV, both ways; the weights are the same",
                 numerics.activations, numerics.kv
             ),
         }
