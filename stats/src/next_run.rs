@@ -186,35 +186,32 @@ pub fn next_run(figures: &[NextFigure<'_>], alpha: f64) -> Result<NextRun, Stats
         .collect::<Result<_, _>>()?;
     // Whether the run is one of the worst is asked first, and then which of its figures are.
     let badness = Badness::new(&scored, worst, allowed);
-    let own: Vec<usize> = scored.iter().map(Scored::as_bad).collect();
-    let alone = own.iter().all(|own| (*own).max(badness.as_bad) > allowed);
-    let representative = (0..scored.len())
+    let alone: Vec<usize> = (scored.iter())
+        .map(|figure| figure.as_bad().max(badness.as_bad))
+        .collect();
+    let for_all = (0..scored.len())
         .max_by(|a, b| scored[*a].next().total_cmp(&scored[*b].next()))
-        .filter(|_| alone);
-    let bounds = scored
-        .iter()
-        .zip(own)
-        .enumerate()
-        .map(|(place, (figure, own))| {
-            let critical = badness.critical(figure.next());
-            let (limit, as_bad) = match representative == Some(place) {
-                true => (figure.scale * critical, badness.as_bad),
-                false => (
-                    figure.own_limit.max(figure.own_scale * critical),
-                    badness.as_bad.max(own),
-                ),
-            };
-            let counts = figure.next() > 0.0;
-            NextBound {
-                centre: figure.centre,
-                limit: figure.centre + limit.max(figure.margin),
-                p: match counts {
-                    true => (dependence * as_bad as f64 / (n + 1) as f64).min(1.0),
-                    false => 1.0,
-                },
-                over: counts && as_bad <= allowed,
-            }
-        });
+        .filter(|_| alone.iter().all(|as_bad| *as_bad > allowed));
+    let bounds = scored.iter().enumerate().map(|(place, figure)| {
+        let critical = badness.critical(figure.next());
+        let (limit, as_bad) = match for_all == Some(place) {
+            true => (figure.scale * critical, badness.as_bad),
+            false => (
+                figure.own_limit.max(figure.own_scale * critical),
+                alone[place],
+            ),
+        };
+        let counts = figure.next() > 0.0;
+        NextBound {
+            centre: figure.centre,
+            limit: figure.centre + limit.max(figure.margin),
+            p: match counts {
+                true => (dependence * as_bad as f64 / (n + 1) as f64).min(1.0),
+                false => 1.0,
+            },
+            over: counts && as_bad <= allowed,
+        }
+    });
     Ok(NextRun {
         dependence,
         bounds: bounds.collect(),
