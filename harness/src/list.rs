@@ -3,7 +3,7 @@
 use anyhow::Result;
 use comfy_table::{Table, presets};
 use engine::Availability;
-use machine::{Machine, State};
+use machine::{Machine, OtherLoad, State};
 use serde_json::json;
 
 use crate::args::ListFormat;
@@ -98,7 +98,7 @@ pub(crate) fn suites(format: ListFormat) -> Result<Exit> {
 
 pub(crate) fn machine(format: ListFormat) -> Result<Exit> {
     let machine = Machine::detect();
-    let state = State::sample();
+    let state = State::sample_with(OtherLoad::new());
     let warnings = state.warnings(&machine);
     let value = json!({
         "fingerprint": machine.fingerprint(),

@@ -15,10 +15,7 @@ use crate::plan::Plan;
 /// What is known before the first cell. `load` began to look when the program did.
 pub(crate) fn gather(plan: &Plan, load: Option<OtherLoad>) -> Result<Provenance> {
     let machine = Machine::detect();
-    let state = State {
-        other_busy_cores: load.and_then(OtherLoad::settle),
-        ..State::sample()
-    };
+    let state = State::sample_with(load);
     let mut models = Vec::new();
     for engine in plan.engines.iter().chain(&plan.fallback) {
         if !models.contains(&engine.model.record) {

@@ -33,6 +33,9 @@ impl OtherLoad {
     /// Ticks of the kernel's accounting are 10 ms: over less time than this they tell little.
     pub const LEAST_INTERVAL: Duration = Duration::from_millis(500);
 
+    /// Share of all cores that other programs may keep busy without making timings suspect.
+    pub const HARMLESS_SHARE: f64 = 0.1;
+
     /// Takes the first look; `None` where the system does not tell.
     pub fn new() -> Option<Self> {
         let mut system = System::new().ok()?;

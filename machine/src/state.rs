@@ -5,9 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sysinfo::{MemoryRefreshKind, System};
 
-use crate::{Machine, platform};
+use crate::{Machine, OtherLoad, platform};
 
-/// Share of the cores that may be busy before a run without making its timings suspect.
+/// Share of the cores that may have been busy before a run, where nobody knows whose doing that was,
+/// without making its timings suspect.
 const LOAD_PER_CORE_LIMIT: f64 = 0.5;
 
 /// Power, heat, clocks, load and memory of the machine at one instant.
@@ -42,8 +43,7 @@ pub struct State {
     pub cpu_frequency_max_khz: Option<u64>,
     /// Mean number of running (on Linux, also of disk-bound) threads in the last minute.
     pub load_average_1min: Option<f64>,
-    /// Cores that other programs kept busy just before; only where that was looked at, for it takes
-    /// [a while](crate::OtherLoad::LEAST_INTERVAL), and [`State::sample`] does not.
+    /// Cores that other programs kept busy just before; [`State::sample_with`] alone looks at that.
     pub other_busy_cores: Option<f64>,
     /// Memory that nothing uses.
     pub memory_free_bytes: Option<u64>,
@@ -146,6 +146,27 @@ impl State {
         }
     }
 
+    /// The same with what other programs did since `load` began to look, for which it may have
+    /// to wait ([`OtherLoad::settle`]).
+    ///
+    /// ```
+    /// use harness_machine::{Machine, OtherLoad, State};
+    ///
+    /// let load = OtherLoad::new();
+    /// // … what has to be done first anyway …
+    /// let state = State::sample_with(load);
+    /// for warning in state.warnings(&Machine::detect()) {
+    ///     eprintln!("{warning}");
+    /// }
+    /// assert!(state.other_busy_cores.is_none_or(|cores| cores >= 0.0));
+    /// ```
+    pub fn sample_with(load: Option<OtherLoad>) -> Self {
+        State {
+            other_busy_cores: load.and_then(OtherLoad::settle),
+            ..Self::sample()
+        }
+    }
+
     /// Why timings taken in this state on `machine` are suspect, and what to do about it: a
     /// sentence for each reason. Meant for the state before a run, since a run is a load
     /// itself.
@@ -180,13 +201,22 @@ impl State {
                 "Thermal pressure is {pressure}: let the machine cool down first."
             ));
         }
-        if let (Some(load), Some(cores)) = (self.load_average_1min, machine.logical_cores)
-            && load > LOAD_PER_CORE_LIMIT * f64::from(cores)
-        {
-            warnings.push(format!(
-                "The load average is {load:.1} on {cores} cores: stop other programs, or wait \
-                 until they are done."
-            ));
+        let cores = machine.logical_cores.map(f64::from);
+        match (self.other_busy_cores, self.load_average_1min, cores) {
+            (Some(busy), _, Some(cores)) if busy > OtherLoad::HARMLESS_SHARE * cores => {
+                warnings.push(format!(
+                    "Other programs keep {busy:.1} of {cores} cores busy: stop them, or wait until \
+                     they are done."
+                ));
+            }
+            // It remembers what this program itself did a while ago.
+            (None, Some(load), Some(cores)) if load > LOAD_PER_CORE_LIMIT * cores => {
+                warnings.push(format!(
+                    "The load average is {load:.1} on {cores} cores: stop other programs, or wait \
+                     until they are done."
+                ));
+            }
+            _ => {}
         }
         if let Some(swapped) = self.swap_used_bytes
             && swapped > 0
@@ -286,6 +316,24 @@ mod tests {
         for (warning, part) in warnings.iter().zip(expected) {
             assert!(warning.contains(part), "{warning:?} lacks {part:?}");
         }
+    }
+
+    #[test]
+    fn what_others_do_now_counts_for_more_than_the_last_minute() {
+        let warnings = |busy, load| {
+            let state = State {
+                other_busy_cores: Some(busy),
+                load_average_1min: Some(load),
+                ..State::default()
+            };
+            state.warnings(&machine_with_cores(Some(4)))
+        };
+        assert!(warnings(0.3, 3.9).is_empty());
+        let begun = warnings(1.04, 0.1).join("\n");
+        assert!(
+            begun.starts_with("Other programs keep 1.0 of 4 cores busy"),
+            "{begun}"
+        );
     }
 
     #[test]

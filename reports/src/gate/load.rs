@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use crate::MachineRecord;
 
-/// Loads that differ by no more threads a core, or busy cores of all, are about equal. It is also the
-/// load from which on the machine warns that timings are suspect.
+/// Loads that differ by no more threads a core, or busy cores of all, are about equal.
 const ABOUT: f64 = 0.5;
 
 /// How busy the machine was before a run.

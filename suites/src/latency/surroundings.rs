@@ -1,6 +1,6 @@
 //! What the machine did meanwhile.
 
-use machine::{Machine, State};
+use machine::{Machine, OtherLoad, State};
 
 use crate::{Better, Measurement};
 
@@ -16,7 +16,7 @@ impl Before {
     pub(super) fn look() -> Self {
         Self {
             machine: Machine::detect(),
-            state: State::sample(),
+            state: State::sample_with(OtherLoad::new()),
         }
     }
 
@@ -32,6 +32,7 @@ impl Before {
         for (state, when) in [(&self.state, "start"), (&after, "end")] {
             let readings = [
                 ("load_average_1min", "threads", state.load_average_1min),
+                ("other_busy_cores", "cores", state.other_busy_cores),
                 (
                     "cpu_frequency_khz",
                     "kHz",

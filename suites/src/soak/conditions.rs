@@ -6,8 +6,6 @@ use machine::{Machine, OtherLoad, PowerSource, State, ThermalPressure};
 
 use super::cycle::Cycle;
 
-/// Share of all cores that other programs may use without disturbing.
-const OTHER_LOAD_LIMIT: f64 = 0.1;
 /// Share of the highest clock seen that a clock must reach to count as unchanged.
 const CLOCK_LIMIT: f64 = 0.9;
 
@@ -148,7 +146,7 @@ impl Watch {
                 battery: state.power_source == PowerSource::Battery,
                 throttled: throttled_more || pressed,
                 other_load: other_busy_cores
-                    .is_some_and(|busy| busy > OTHER_LOAD_LIMIT * self.cores),
+                    .is_some_and(|busy| busy > OtherLoad::HARMLESS_SHARE * self.cores),
                 slower_clock: clock.is_some_and(|khz| (khz as f64) < limit),
             },
         }
