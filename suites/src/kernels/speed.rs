@@ -77,33 +77,35 @@ pub(super) fn measure(
         measurements.extend(timings.rates(|_, _| None));
     }
     for timings in &reached {
-        let ceiling = |amount: fn(&Timed) -> f64, operands| {
-            let same = |other: &&Timings| {
-                other.timed.operands == NumberFormat::F32 || Some(other.timed.operands) == operands
-            };
-            let highest = |among: &[Timings]| {
-                let rates = among
-                    .iter()
-                    .filter(same)
-                    .filter_map(|other| Some((other.rate(amount)?, &other.timed.name)));
-                rates
-                    .max_by(|a, b| a.0.total_cmp(&b.0))
-                    .map(|(rate, name)| (rate, name.clone()))
-            };
-            match highest(&ceilings) {
-                Some((per_ns, name)) if per_ns > 0.0 => Some(Ceiling {
-                    because: format!("of what `{name}` reached"),
-                    per_ns,
-                }),
-                _ => highest(&reached).map(|(per_ns, name)| Ceiling {
-                    because: format!("of the fastest kernel of this run, `{name}`"),
-                    per_ns,
-                }),
-            }
+        let ceiling = |amount, operands| match fastest(&ceilings, amount, operands) {
+            Some((per_ns, name)) if per_ns > 0.0 => Some(Ceiling {
+                because: format!("of what `{name}` reached"),
+                per_ns,
+            }),
+            _ => fastest(&reached, amount, operands).map(|(per_ns, name)| Ceiling {
+                because: format!("of the fastest kernel of this run, `{name}`"),
+                per_ns,
+            }),
         };
         measurements.extend(timings.rates(ceiling));
     }
     Ok(measurements)
+}
+
+/// The most that one of these reached in a nanosecond, and its name: of those that round their operands
+/// no more than to `operands`, or of all, as where bytes count.
+fn fastest(
+    among: &[Timings],
+    amount: fn(&Timed) -> f64,
+    operands: Option<NumberFormat>,
+) -> Option<(f64, &str)> {
+    let comparable = |other: &&Timings| {
+        let its = other.timed.operands;
+        operands.is_none_or(|operands| its == NumberFormat::F32 || its == operands)
+    };
+    let rates = (among.iter().filter(comparable))
+        .filter_map(|other| Some((other.rate(amount)?, other.timed.name.as_str())));
+    rates.max_by(|a, b| a.0.total_cmp(&b.0))
 }
 
 /// Times `kernel` and tells every timing.
@@ -287,4 +289,37 @@ fn shapes(extent: Extent) -> Vec<(Case, Timed)> {
         },
     ));
     shapes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timings(name: &str, operands: NumberFormat, ns: f64) -> Timings {
+        Timings {
+            timed: Timed {
+                name: name.into(),
+                operands,
+                flop: 100.0,
+                bytes: 50.0,
+            },
+            ns: vec![ns; 3],
+            by_device: false,
+        }
+    }
+
+    #[test]
+    fn kernels_are_held_against_those_that_may_round_as_much() {
+        let all = [
+            timings("single", NumberFormat::F32, 10.0),
+            timings("half", NumberFormat::F16, 5.0),
+        ];
+        let flop = |operands| fastest(&all, |timed| timed.flop, Some(operands));
+        assert_eq!(flop(NumberFormat::F32), Some((10.0, "single")));
+        assert_eq!(flop(NumberFormat::F16), Some((20.0, "half")));
+        // Bytes are bytes.
+        let bytes = fastest(&all, |timed| timed.bytes, None);
+        assert_eq!(bytes, Some((10.0, "half")));
+        assert_eq!(fastest(&[], |timed| timed.bytes, None), None);
+    }
 }
