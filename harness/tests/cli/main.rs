@@ -17,6 +17,7 @@ mod golden;
 mod history;
 mod import;
 mod init;
+mod kernels;
 mod kv;
 mod latency;
 mod memory;
