@@ -232,19 +232,14 @@ struct Badness {
 impl Badness {
     fn new(scored: &[Scored], worst: usize, allowed: usize) -> Self {
         let runs = scored[0].scores.len();
-        let sorted = |run: usize| {
-            let mut scores: Vec<f64> = scored.iter().map(|figure| figure.scores[run]).collect();
-            scores.sort_by(|a, b| b.total_cmp(a));
-            scores
-        };
+        let sorted = |run: usize| largest_first(scored.iter().map(|figure| figure.scores[run]));
         let sorted: Vec<Vec<f64>> = (0..runs).map(sorted).collect();
         let ranks: Vec<usize> = std::iter::successors(Some(1), |rank| Some(2 * rank))
             .take_while(|rank| *rank <= scored.len())
             .map(|rank| rank - 1)
             .collect();
         let unit = |rank: &usize| {
-            let mut scores: Vec<f64> = sorted.iter().map(|scores| scores[*rank]).collect();
-            scores.sort_by(|a, b| b.total_cmp(a));
+            let scores = largest_first(sorted.iter().map(|scores| scores[*rank]));
             // Where so few runs have any that count, those are worse than all others.
             scores[worst.min(runs - 1)].max(1.0 / MOST)
         };
@@ -255,8 +250,7 @@ impl Badness {
                 .fold(0.0, f64::max)
         };
         let next = sorted[runs - 1].clone();
-        let mut before: Vec<f64> = sorted[..runs - 1].iter().map(bad).collect();
-        before.sort_by(|a, b| b.total_cmp(a));
+        let before = largest_first(sorted[..runs - 1].iter().map(bad));
         // The same score from two figures is not quite the same number.
         let new = bad(&next) * (1.0 - ROUNDING);
         let critical = before[allowed.clamp(1, before.len()) - 1];
@@ -293,6 +287,12 @@ impl Badness {
 /// A larger score is as good as this one: what has never varied and does now.
 const MOST: f64 = 1e9;
 
+fn largest_first(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    sorted
+}
+
 /// A figure of all runs, the new one last, on the scale that all figures share.
 struct Scored {
     centre: f64,
@@ -317,8 +317,7 @@ impl Scored {
             Margin::OfCentre(share) => share * centre.abs(),
             Margin::Absolute(excess) => excess,
         };
-        let mut before: Vec<f64> = figure.past.iter().map(|value| value - centre).collect();
-        before.sort_by(|a, b| b.total_cmp(a));
+        let before = largest_first(figure.past.iter().map(|value| value - centre));
         let next = finite(figure.next - centre)?;
         let nth = |count: usize| before[count.clamp(1, before.len()) - 1].max(margin);
         let own_scale = finite(nth(worst))?;
