@@ -48,6 +48,19 @@ fn speeds_are_drawn_under_their_roof() {
         assert!(speed["value"].as_f64().unwrap() > 0.0, "{speed}");
         assert_eq!(speed["unit"], unit);
     }
+    // The reference has no roofs: all are held against the fastest of them.
+    let metrics = cell["metrics"].as_array().unwrap();
+    for rate in ["gflop_per_s_share", "gb_per_s_share"] {
+        let shares: Vec<f64> = (metrics.iter())
+            .filter(|metric| metric["name"].as_str().unwrap().ends_with(rate))
+            .map(|share| share["value"].as_f64().unwrap())
+            .collect();
+        let most = shares.iter().copied().fold(0.0, f64::max);
+        assert!(
+            shares.len() > 10 && (most - 100.0).abs() < 1e-9,
+            "{rate}: {shares:?}"
+        );
+    }
     prints(
         folder.path(),
         &["report", "--runs", "timed", "--out", "site"],
